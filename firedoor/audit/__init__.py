@@ -1,0 +1,1 @@
+"""What an auditor can check again: histories, replays."""

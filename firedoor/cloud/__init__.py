@@ -1,0 +1,1 @@
+"""Clients of the clouds, one file a cloud."""

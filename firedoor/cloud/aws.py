@@ -1,0 +1,249 @@
+"""AWS: clients for one account and region, which read freely and change only what a plan holds."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from typing import Any, TypeVar
+
+import boto3
+import botocore.session
+from botocore import xform_name
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+
+from firedoor import errors
+from firedoor.model.finding import GLOBAL
+from firedoor.model.plan import LATER, Call, CallRecord, Check, Outcome
+from firedoor.settings import settings
+
+T = TypeVar("T")
+
+# Operations with these beginnings only read.
+READS = ("BatchGet", "Describe", "Get", "Head", "List", "Lookup", "Search", "Simulate")
+
+# One attempt: Temporal retries whole activities, which look before they act. A retry inside the SDK
+# would repeat a call whose answer was lost, and the two kinds of retry would multiply.
+CONFIG = Config(
+    retries={"total_max_attempts": 1},
+    connect_timeout=3,
+    read_timeout=15,
+    max_pool_connections=50,
+    user_agent_extra="firedoor",
+)
+
+_DENIED = {
+    "AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken", "InvalidClientTokenId",
+    "UnauthorizedOperation",
+}  # fmt: skip
+_THROTTLED = {
+    "RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException",
+}  # fmt: skip
+
+
+@dataclass
+class Permit:
+    """The changing calls that are allowed now, and those that were made."""
+
+    planned: Sequence[Call]
+    made: list[CallRecord] = field(default_factory=list)
+
+
+_permit: ContextVar[Permit | None] = ContextVar("permit", default=None)
+
+
+class Aws:
+    """Clients for one account and region; threads may share it.
+
+    A client's errors are `firedoor.errors.CloudError`. A changing call that no plan in force holds
+    raises `UnplannedCall` before it is sent.
+    """
+
+    def __init__(self, account: str, region: str, session: boto3.Session) -> None:
+        self.account = account
+        self.region = region
+        self._session = session
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def client(self, service: str) -> Any:
+        """Return the boto3 client of a service."""
+        with self._lock:  # boto3 sessions are not safe for threads; their clients are
+            if service not in self._clients:
+                client = self._session.client(service, region_name=self.region, config=CONFIG)
+                events = client.meta.events
+                events.register("provide-client-params", _permit_or_raise)
+                events.register("after-call", _record)
+                events.register("after-call-error", _record_lost)
+                self._clients[service] = client
+            return self._clients[service]
+
+    def call(self, call: Call) -> dict[str, Any]:
+        """Make a planned call, and return the answer."""
+        return getattr(self.client(call.service), xform_name(call.operation))(**call.parameters)  # type: ignore[no-any-return]
+
+    def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
+        """Read all pages of a listing, and return the items under `key` of the answer."""
+        client = self.client(service)
+        if not client.can_paginate(xform_name(operation)):
+            return list(getattr(client, xform_name(operation))(**parameters)[key])
+        pages = client.get_paginator(xform_name(operation)).paginate(**parameters)
+        return [item for page in pages for item in page.get(key, [])]
+
+    @contextmanager
+    def only(self, calls: Sequence[Call]) -> Iterator[Permit]:
+        """Allow these changing calls and no other, and record each that is made."""
+        permit = Permit(calls)
+        token = _permit.set(permit)
+        try:
+            yield permit
+        finally:
+            _permit.reset(token)
+
+    def together(self, *reads: Callable[[], T]) -> list[T]:
+        """Run reads side by side, and return their results in order."""
+        with ThreadPoolExecutor(len(reads)) as pool:
+            return [f.result() for f in [pool.submit(copy_context().run, read) for read in reads]]
+
+    def allowed(self, call: Call) -> Check:
+        """Ask EC2 whether we may make a call, without making it.
+
+        It proves the permission, not that the parameters are valid or that quota is left.
+        """
+        dry = call.model_copy(update={"parameters": {**call.parameters, "DryRun": True}})
+        try:
+            self.call(dry)
+        except errors.CloudError as error:
+            if error.code != "DryRunOperation":
+                return Check(name=f"may {call.operation}", ok=False, detail=str(error))
+        return Check(name=f"may {call.operation}", ok=True)
+
+    @cached_property
+    def identity(self) -> str:
+        """The ARN that we act as."""
+        return str(self.client("sts").get_caller_identity()["Arn"])
+
+    @cached_property
+    def partition(self) -> str:
+        """`aws`, `aws-cn`, `aws-us-gov` …, for ARNs."""
+        return self._session.get_partition_for_region(self.region)
+
+
+@cache
+def connect(account: str, region: str) -> Aws:
+    """Return the clients for an account and region.
+
+    In another account than our own the role `FIREDOOR_AWS_ROLE` is assumed. What has no region is
+    asked in the session's own, or in us-east-1.
+    """
+    base = boto3.Session()
+    region = region if region != GLOBAL else base.region_name or "us-east-1"
+    role = settings().aws_role
+    if role is None or account == _own_account(region):
+        return Aws(account, region, base)
+    return Aws(account, region, _assumed(base, account, region, role))
+
+
+@cache
+def _own_account(region: str) -> str:
+    return str(boto3.client("sts", region_name=region, config=CONFIG).get_caller_identity()["Account"])
+
+
+def _assumed(base: boto3.Session, account: str, region: str, role: str) -> boto3.Session:
+    partition = base.get_partition_for_region(region)
+    extra = {"RoleSessionName": "firedoor"}
+    if external_id := settings().aws_external_id:
+        extra["ExternalId"] = external_id
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=base._session.create_client,  # type: ignore[attr-defined]
+        source_credentials=base.get_credentials(),  # type: ignore[arg-type]
+        role_arn=f"arn:{partition}:iam::{account}:role/{role}",
+        extra_args=extra,
+    )
+    inner = botocore.session.Session()
+    inner._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
+        method="assume-role", refresh_using=fetcher.fetch_credentials
+    )
+    return boto3.Session(botocore_session=inner, region_name=region)
+
+
+def _permit_or_raise(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    if model.name.startswith(READS) or params.get("DryRun") is True:
+        return
+    call = Call(
+        service=model.service_model.service_name,
+        operation=model.name,
+        parameters=json.loads(json.dumps(params, default=str)),
+    )
+    permit = _permit.get()
+    if permit is None or not any(_is(call, planned) for planned in permit.planned):
+        raise errors.UnplannedCall(f"{call.service}:{call.operation} {call.parameters}")
+    context["firedoor"] = (permit, call, datetime.now(UTC))
+
+
+def _is(call: Call, planned: Call) -> bool:
+    return (call.service, call.operation) == (planned.service, planned.operation) and _same(
+        call.parameters, planned.parameters
+    )
+
+
+def _same(made: Any, planned: Any) -> bool:
+    if planned == LATER:
+        return True
+    if isinstance(made, dict) and isinstance(planned, dict):
+        return made.keys() == planned.keys() and all(_same(made[k], planned[k]) for k in made)
+    if isinstance(made, list) and isinstance(planned, list):
+        return len(made) == len(planned) and all(map(_same, made, planned))
+    return bool(made == planned)
+
+
+def _record(
+    http_response: Any, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
+) -> None:
+    request_id = parsed.get("ResponseMetadata", {}).get("RequestId", "")
+    error = _error(parsed["Error"], http_response.status_code, model.name, request_id) if (
+        http_response.status_code >= 300
+    ) else None  # fmt: skip
+    _note(context, request_id, str(error) if error else "")
+    if error:
+        raise error
+
+
+def _record_lost(exception: Exception, context: dict[str, Any], **_: Any) -> None:
+    # Sent, perhaps, and not answered: whether it took effect is unknown until somebody reads back.
+    _note(context, "", f"unknown: {exception}")
+    raise errors.Unavailable(type(exception).__name__, str(exception), "AWS") from exception
+
+
+def _note(context: dict[str, Any], request_id: str, problem: str) -> None:
+    if "firedoor" not in context:
+        return
+    permit, call, at = context["firedoor"]
+    outcome = Outcome.ERROR if problem else Outcome.OK
+    permit.made.append(
+        CallRecord(**call.model_dump(), at=at, request_id=request_id, outcome=outcome, detail=problem)
+    )
+
+
+def _error(error: dict[str, str], status: int, operation: str, request_id: str) -> errors.CloudError:
+    code = error.get("Code", str(status))
+    return _kind(code, status)(code, error.get("Message", ""), operation, request_id)
+
+
+def _kind(code: str, status: int) -> type[errors.CloudError]:
+    if code in _DENIED:
+        return errors.AccessDenied
+    if code in _THROTTLED or status == 429:
+        return errors.Throttled
+    if "NotFound" in code or code.startswith("NoSuch"):
+        return errors.NotFound
+    if code.endswith(("LimitExceeded", "LimitExceededException")):
+        return errors.QuotaExceeded
+    if status >= 500:
+        return errors.Unavailable
+    return errors.CloudError

@@ -1,0 +1,1 @@
+"""Finding sources, one file each."""

@@ -1,0 +1,1 @@
+"""Transports that bring findings in, one file each."""

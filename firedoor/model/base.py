@@ -1,0 +1,27 @@
+"""The base of all values, and the digest by which people and histories refer to one."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated
+
+import rfc8785
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+
+class Model(BaseModel):
+    """A frozen value whose members are all known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def digest(value: BaseModel) -> str:
+    """Return the SHA-256 of the value's canonical JSON (RFC 8785), in hex."""
+    return hashlib.sha256(rfc8785.dumps(value.model_dump(mode="json"))).hexdigest()
+
+
+def _in_utc(at: datetime) -> datetime:
+    return at.astimezone(UTC)
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""An instant; naive times are refused, other zones are converted."""

@@ -1,0 +1,143 @@
+"""An incident: one subject, all findings about it, and every step that was taken."""
+
+from enum import StrEnum
+
+from pydantic import Field, JsonValue
+
+from firedoor.model.base import Model, UtcDatetime
+from firedoor.model.decision import Proposal, Ruling, Vote
+from firedoor.model.evidence import Evidence
+from firedoor.model.finding import Finding, Subject
+from firedoor.model.plan import Proof, Receipt
+from firedoor.model.policy import Policy
+from firedoor.model.runbook import Runbook, Step
+
+
+class Arrival(Model):
+    """A finding with the runbook that answers it and the policy of the day, as they are pinned."""
+
+    finding: Finding
+    runbook: Runbook
+    policy: Policy
+
+
+class StepState(StrEnum):
+    """Where a step is; the last line of each group is where it can end."""
+
+    WAITING = "waiting"  # for the steps that it needs
+    PLANNING = "planning"
+    ASKING = "asking"  # a responder decides
+    APPLYING = "applying"
+
+    STARTED = "started"  # evidence under way
+    PROVEN = "proven"
+    UNPROVEN = "unproven"  # applied, but reading back did not show it; keeps looking
+    DRIFTED = "drifted"  # was proven, and somebody changed it
+    DONE = "done"  # told, or nothing to do
+
+    DENIED = "denied"
+    EXPIRED = "expired"  # nobody decided in time, which is no
+    REFUSED = "refused"  # a guard rail forbids it
+    FAILED = "failed"
+    SKIPPED = "skipped"  # what it needs did not come about
+    RELEASED = "released"
+
+
+HOLDING = frozenset({StepState.PROVEN, StepState.UNPROVEN, StepState.DRIFTED, StepState.FAILED})
+"""The states in which a containment step may hold leases."""
+
+
+class StepRecord(Model):
+    """One step of one incident, with all that happened in it."""
+
+    key: str = Field(description="the runbook's step id, with #2 … where it was taken again")
+    runbook: str
+    step: Step
+    action: str
+    needs: tuple[str, ...] = Field(default=(), description="keys of other steps")
+    subjects: tuple[Subject, ...]
+    params: dict[str, JsonValue] = Field(default_factory=dict, description="references resolved")
+    state: StepState = StepState.WAITING
+    reason: str = ""
+    proposal: Proposal | None = None
+    plan_digest: str = Field(default="", description="what a decision on it must name")
+    deadline: UtcDatetime | None = None
+    votes: tuple[Vote, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    leases: tuple[str, ...] = Field(default=(), description="ids of the containments it holds")
+
+
+class Status(StrEnum):
+    """An incident as a whole."""
+
+    RESPONDING = "responding"
+    AWAITING_APPROVAL = "awaiting approval"
+    CONTAINED = "contained"
+    UNPROVEN = "contained, unproven"
+    RECORDED = "recorded"  # no containment was called for
+    INCOMPLETE = "incomplete"  # a step was denied, refused or failed
+    RELEASED = "released"
+    SAMPLE = "sample"  # a try-out; nothing was done
+    CLOSED = "closed"
+
+
+class Entry(Model):
+    """One line of the timeline."""
+
+    at: UtcDatetime
+    event: str = Field(description="a short constant, e.g. step.planned")
+    step: str = ""
+    detail: str = ""
+
+
+class Incident(Model):
+    """All that is known of an incident: what queries answer and what the workflow returns."""
+
+    id: str
+    status: Status
+    subject: Subject
+    opened_at: UtcDatetime
+    closed_at: UtcDatetime | None = None
+    findings: tuple[Finding, ...]
+    runbooks: tuple[str, ...]
+    policy: Policy
+    steps: tuple[StepRecord, ...] = ()
+    timeline: tuple[Entry, ...] = ()
+
+
+class Opening(Model):
+    """The input of the incident workflow: the first arrival, or the state that is carried on."""
+
+    arrival: Arrival
+    carried: Incident | None = None
+
+
+class Release(Model):
+    """A person lets containments go."""
+
+    by: str
+    reason: str
+    steps: tuple[str, ...] = Field(default=(), description="keys; none means all")
+
+
+class Released(Model):
+    """What came of a release, step by step."""
+
+    ruling: Ruling
+    steps: tuple[StepRecord, ...] = ()
+    still_held: tuple[str, ...] = Field(default=(), description="held by other incidents")
+
+
+class Close(Model):
+    """A person ends an incident."""
+
+    by: str
+    reason: str
+
+
+def incident_id(finding: Finding) -> str:
+    """Return the id of the incident workflow that a finding belongs to."""
+    return f"incident/{finding.subject.path}"
+

@@ -1,0 +1,79 @@
+"""Settings, from the environment (`FIREDOOR_…`) or from the TOML file that `FIREDOOR_CONFIG` names.
+
+Where Temporal is, and how to log in there, is not said here but by `temporalio.envconfig`: the same
+profiles that the `temporal` command reads. Where AWS is, is said by the AWS SDK's own variables.
+"""
+
+import getpass
+import os
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from firedoor.errors import BadInput
+
+
+class Settings(BaseSettings):
+    """What differs from one installation to the next."""
+
+    model_config = SettingsConfigDict(env_prefix="FIREDOOR_", extra="forbid", frozen=True)
+
+    home: Path = Field(
+        default=Path("~/.local/share/firedoor"), description="where the embedded server keeps its data"
+    )
+    temporal_profile: str | None = Field(default=None, description="profile of temporalio.envconfig")
+    task_queue: str = "firedoor"
+    queue_url: str | None = Field(default=None, description="SQS queue that EventBridge fills")
+    dead_letter_url: str | None = Field(default=None, description="SQS queue for unreadable messages")
+    aws_role: str | None = Field(default=None, description="role to assume in other accounts, by name")
+    aws_external_id: str | None = None
+    evidence: str | None = Field(
+        default=None, description="s3://bucket/prefix or a directory; default: `evidence` in home"
+    )
+    policy: Path | None = Field(default=None, description="guard rails and responders, YAML")
+    responder: str = Field(default_factory=getpass.getuser, description="who decides on this terminal")
+    notify_webhook: str | None = Field(default=None, description="URL that is told what happens")
+    metrics: str | None = Field(default=None, description="host:port of the Prometheus endpoint")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments first, then the environment, then the file."""
+        path = os.environ.get("FIREDOOR_CONFIG")
+        if path is None:
+            return init_settings, env_settings
+        if not Path(path).is_file():
+            raise BadInput("FIREDOOR_CONFIG", path, "no such file")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    @property
+    def data(self) -> Path:
+        """`home` with the tilde resolved."""
+        return self.home.expanduser()
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings of this process.
+
+    Raises `BadInput` naming the setting.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadInput("settings", name, first["msg"]) from error

@@ -1,0 +1,1 @@
+"""Runbooks, one YAML each, named by their id."""

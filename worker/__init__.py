@@ -1,0 +1,1 @@
+"""The one place that wires things together: discovery, the Temporal plugin, client and worker."""
