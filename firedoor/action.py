@@ -6,30 +6,15 @@ All four are synchronous and know nothing of Temporal. `plan` and `verify` only 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from pydantic import JsonValue
 
 from firedoor.errors import PlanStale
+from firedoor.model.action import Barrier, Nature
 from firedoor.model.base import Model
 from firedoor.model.finding import Kind
 from firedoor.model.plan import Change, Plan, Proof, Receipt, Target
-
-
-class Nature(StrEnum):
-    """What an action is for, which settles how it is run."""
-
-    CONTAINMENT = "containment"  # a lease: held, watched and reverted
-    EVIDENCE = "evidence"  # preserved; never reverted, and never stops containment by failing
-    RECORD = "record"  # people told, systems informed
-
-
-class Barrier(StrEnum):
-    """When the steps that need an evidence step may go on."""
-
-    STARTED = "started"
-    ENDED = "ended"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,13 @@ class Lease(Model):
     proof: Proof | None = None
 
 
+class Holding(Model):
+    """The input of the containment workflow: its own id, and the state that is carried on."""
+
+    id: str
+    carried: Lease | None = None
+
+
 class GrantKind(StrEnum):
     """How a claim was answered."""
 
@@ -62,6 +69,7 @@ class Grant(Model):
 class Return(Model):
     """An incident lets a containment go."""
 
+    lease: str
     incident: str
     step: str
     by: str

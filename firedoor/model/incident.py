@@ -4,20 +4,38 @@ from enum import StrEnum
 
 from pydantic import Field, JsonValue
 
+from firedoor.model.action import Barrier, Nature
 from firedoor.model.base import Model, UtcDatetime
 from firedoor.model.decision import Proposal, Ruling, Vote
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Finding, Subject
-from firedoor.model.plan import Proof, Receipt
+from firedoor.model.plan import Proof, Receipt, Target
 from firedoor.model.policy import Policy
 from firedoor.model.runbook import Runbook, Step
 
 
+class Capability(Model):
+    """What a workflow must know of the action behind a step; pinned, for code changes later."""
+
+    action: str = Field(description="the action's id, e.g. aws.isolate_instance")
+    nature: Nature
+    barrier: Barrier
+
+
 class Arrival(Model):
-    """A finding with the runbook that answers it and the policy of the day, as they are pinned."""
+    """A finding with all that settles the response to it: pinned, so that no edit changes it."""
 
     finding: Finding
     runbook: Runbook
+    policy: Policy
+    capabilities: dict[str, Capability] = Field(description="by the runbook's step ids")
+
+
+class Order(Model):
+    """What planning is asked for."""
+
+    target: Target
+    params: dict[str, JsonValue]
     policy: Policy
 
 
@@ -43,8 +61,13 @@ class StepState(StrEnum):
     RELEASED = "released"
 
 
-HOLDING = frozenset({StepState.PROVEN, StepState.UNPROVEN, StepState.DRIFTED, StepState.FAILED})
-"""The states in which a containment step may hold leases."""
+MOVING = frozenset(
+    {StepState.WAITING, StepState.PLANNING, StepState.ASKING, StepState.APPLYING, StepState.STARTED}
+)
+"""The states from which a step goes on by itself or by a decision."""
+
+SUCCEEDED = frozenset({StepState.PROVEN, StepState.UNPROVEN, StepState.DRIFTED, StepState.DONE})
+"""The states after which the steps that need it go on."""
 
 
 class StepRecord(Model):
@@ -53,7 +76,7 @@ class StepRecord(Model):
     key: str = Field(description="the runbook's step id, with #2 … where it was taken again")
     runbook: str
     step: Step
-    action: str
+    capability: Capability
     needs: tuple[str, ...] = Field(default=(), description="keys of other steps")
     subjects: tuple[Subject, ...]
     params: dict[str, JsonValue] = Field(default_factory=dict, description="references resolved")
@@ -67,6 +90,7 @@ class StepRecord(Model):
     proofs: tuple[Proof, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     leases: tuple[str, ...] = Field(default=(), description="ids of the containments it holds")
+    ended_at: UtcDatetime | None = Field(default=None, description="when it came to rest")
 
 
 class Status(StrEnum):
@@ -90,6 +114,25 @@ class Entry(Model):
     event: str = Field(description="a short constant, e.g. step.planned")
     step: str = ""
     detail: str = ""
+
+
+def assess(steps: tuple[StepRecord, ...]) -> Status:
+    """Say how an open incident stands, from its steps: the worst first."""
+    states = {step.state for step in steps}
+    containments = {s.state for s in steps if s.capability.nature is Nature.CONTAINMENT}
+    if StepState.ASKING in states:
+        return Status.AWAITING_APPROVAL
+    if containments & MOVING:
+        return Status.RESPONDING
+    if containments & {StepState.DENIED, StepState.EXPIRED, StepState.REFUSED, StepState.FAILED}:
+        return Status.INCOMPLETE
+    if containments & {StepState.UNPROVEN, StepState.DRIFTED}:
+        return Status.UNPROVEN
+    if StepState.PROVEN in containments:
+        return Status.CONTAINED
+    if StepState.RELEASED in containments:
+        return Status.RELEASED
+    return Status.RESPONDING if states & MOVING else Status.RECORDED
 
 
 class Incident(Model):

@@ -1,0 +1,18 @@
+"""What an action is for, and when the steps that need it may go on."""
+
+from enum import StrEnum
+
+
+class Nature(StrEnum):
+    """What an action is for, which settles how it is run."""
+
+    CONTAINMENT = "containment"  # a lease: held, watched and reverted
+    EVIDENCE = "evidence"  # preserved; never reverted, and never stops containment by failing
+    RECORD = "record"  # people told, systems informed
+
+
+class Barrier(StrEnum):
+    """When the steps that need an evidence step may go on."""
+
+    STARTED = "started"
+    ENDED = "ended"

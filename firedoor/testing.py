@@ -1,0 +1,208 @@
+"""The kit that tests share: findings, runbooks, and a world of doors that actions close and open."""
+
+import threading
+from datetime import UTC, datetime
+
+from firedoor.action import Action, Permissions, outstanding, restorable
+from firedoor.errors import FiredoorError
+from firedoor.model.action import Nature
+from firedoor.model.evidence import Evidence
+from firedoor.model.finding import Cloud, Finding, Kind, Resource
+from firedoor.model.incident import Arrival, Capability
+from firedoor.model.plan import (
+    Call,
+    CallRecord,
+    Change,
+    Check,
+    Outcome,
+    Plan,
+    Proof,
+    Receipt,
+    Target,
+    Verdict,
+)
+from firedoor.model.policy import Policy
+from firedoor.model.runbook import Approval, Runbook, Step
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ACCOUNT = "123456789012"
+RESPONDER = "alice"
+
+
+def instance(id: str = "i-0aaaaaaaaaaaaaaaa") -> Resource:  # noqa: A002
+    """Return an instance to be the subject of a finding."""
+    return Resource(cloud=Cloud.AWS, account=ACCOUNT, region="us-east-1", kind=Kind.INSTANCE, id=id)
+
+
+def finding(id: str = "f-1", *, seen: datetime = NOW, **members: object) -> Finding:  # noqa: A002
+    """Return a finding about an instance; any member can be set."""
+    values: dict[str, object] = {
+        "id": id,
+        "source": "test",
+        "type": "Backdoor:EC2/C&CActivity.B",
+        "title": "An instance talks to a command and control server",
+        "severity": 8,
+        "cloud": Cloud.AWS,
+        "account": ACCOUNT,
+        "region": "us-east-1",
+        "created_at": seen,
+        "updated_at": seen,
+        "first_seen": seen,
+        "last_seen": seen,
+        "subject": instance(),
+    }
+    return Finding.model_validate(values | members)
+
+
+def step(id: str, do: str, *needs: str, **members: object) -> Step:  # noqa: A002
+    """Return a step that is approved by standing authority, unless said otherwise."""
+    values: dict[str, object] = {"id": id, "do": do, "needs": needs, "approval": Approval.AUTO}
+    return Step.model_validate(values | members)
+
+
+class World:
+    """Doors that an action closes, a camera, and a record of every call that changed something.
+
+    Tests make calls fail by adding errors to `trouble`: each is raised once, before the effect, or
+    after it where the key ends in `/after`, as when an answer is lost.
+    """
+
+    def __init__(self) -> None:
+        self.doors: dict[str, str] = {}
+        self.calls: list[str] = []
+        self.trouble: dict[str, list[FiredoorError]] = {}
+        self.gates: dict[str, threading.Event] = {}
+        self.photographs_ready = True
+        self._lock = threading.Lock()
+        self.actions = {
+            "fake.close_door": Action(
+                nature=Nature.CONTAINMENT,
+                kinds=frozenset(Kind),
+                plan=self._plan_door,
+                apply=self._close,
+                verify=self._is_closed,
+                revert=self._open,
+                permissions=Permissions(plan=("doors:Read",)),
+            ),
+            "fake.photograph": Action(
+                nature=Nature.EVIDENCE,
+                kinds=frozenset(Kind),
+                plan=self._plan_photograph,
+                apply=self._photograph,
+                verify=self._is_photographed,
+                permissions=Permissions(plan=("doors:Read",)),
+            ),
+            "fake.tell": Action(
+                nature=Nature.RECORD,
+                kinds=frozenset(Kind),
+                plan=self._plan_photograph,
+                apply=self._photograph,
+                permissions=Permissions(plan=("doors:Read",)),
+            ),
+        }
+
+    def arrival(self, of: Finding, *steps: Step, policy: Policy | None = None) -> Arrival:
+        """Return a finding with a runbook of these steps, whose effects are this world's actions."""
+        return Arrival(
+            finding=of,
+            runbook=Runbook(id="test", title="Test", steps=steps),
+            policy=policy or Policy(responders=(RESPONDER,)),
+            capabilities={s.id: self.capability(f"fake.{s.do}") for s in steps},
+        )
+
+    def capability(self, action: str) -> Capability:
+        """Return what a workflow must know of an action."""
+        found = self.actions[action]
+        return Capability(action=action, nature=found.nature, barrier=found.barrier)
+
+    def _plan_door(self, target: Target, params: object, cloud: None) -> tuple[Plan, ...]:  # noqa: ARG002
+        """Close the door of a room."""
+        room = target.subject.id
+        self._meet("plan")
+        before = self.doors.get(room, "open")
+        changes = (Change(resource=room, attribute="door", before=before, after="closed"),)
+        call = Call(service="doors", operation="Close", parameters={"room": room})
+        undo = Call(service="doors", operation="Open", parameters={"room": room})
+        closed = before == "closed"
+        return (
+            Plan(
+                action="fake.close_door",
+                target=target,
+                lease=room,
+                summary=f"Close the door of {room}",
+                changes=() if closed else changes,
+                calls=() if closed else (call,),
+                undo=() if closed else (undo,),
+                refusals=("this door is protected",) if before == "protected" else (),
+            ),
+        )
+
+    def _close(self, plan: Plan, cloud: None) -> Receipt:  # noqa: ARG002
+        made = []
+        self._meet("apply")
+        for change in outstanding(plan, self._state(plan)):
+            made.append(self._change("close", change.resource, "closed"))
+        self._meet("apply/after")
+        return Receipt(plan_digest=plan.digest, at=NOW, calls=tuple(made))
+
+    def _is_closed(self, plan: Plan, cloud: None) -> Proof:  # noqa: ARG002
+        self._meet("verify")
+        room = plan.target.subject.id
+        closed = self.doors.get(room) == "closed"
+        return Proof(
+            plan_digest=plan.digest,
+            at=NOW,
+            verdict=Verdict.PROVEN if closed else Verdict.DRIFTED,
+            checks=(Check(name="door", ok=closed, detail=f"{room} is {self.doors.get(room)}"),),
+        )
+
+    def _open(self, plan: Plan, cloud: None) -> Receipt:  # noqa: ARG002
+        self._meet("revert")
+        ours, left = restorable(plan, self._state(plan))
+        made = [self._change("open", change.resource, str(change.before)) for change in ours]
+        self._meet("revert/after")
+        return Receipt(plan_digest=plan.digest, at=NOW, calls=tuple(made), left=left)
+
+    def _plan_photograph(self, target: Target, params: object, cloud: None) -> tuple[Plan, ...]:  # noqa: ARG002
+        """Take a photograph."""
+        room, action = target.subject.id, "fake.photograph"
+        plan = Plan(action=action, target=target, lease=room, summary=f"Photograph {room}")
+        return (plan,)
+
+    def _photograph(self, plan: Plan, cloud: None) -> Receipt:  # noqa: ARG002
+        self._meet("photograph")
+        room = plan.target.subject.id
+        with self._lock:
+            self.calls.append(f"photograph {room}")
+        picture = Evidence(name=f"{room}.jpg", taken_at=NOW, uri=f"file:///{room}.jpg")
+        return Receipt(plan_digest=plan.digest, at=NOW, evidence=(picture,))
+
+    def _is_photographed(self, plan: Plan, cloud: None) -> Proof:  # noqa: ARG002
+        ready = self.photographs_ready
+        verdict = Verdict.PROVEN if ready else Verdict.PENDING
+        checks = (Check(name="developed", ok=ready),)
+        return Proof(plan_digest=plan.digest, at=NOW, verdict=verdict, checks=checks)
+
+    def _state(self, plan: Plan) -> dict[tuple[str, str], str]:
+        rooms = [change.resource for change in plan.changes]
+        return {(room, "door"): self.doors.get(room, "open") for room in rooms}
+
+    def _change(self, operation: str, room: str, to: str) -> CallRecord:
+        with self._lock:
+            self.calls.append(f"{operation} {room}")
+            self.doors[room] = to
+        return CallRecord(
+            service="doors",
+            operation=operation.title(),
+            parameters={"room": room},
+            at=NOW,
+            request_id=str(len(self.calls)),
+            outcome=Outcome.OK,
+        )
+
+    def _meet(self, phase: str) -> None:
+        """Wait at the gate of a phase, if there is one, and raise its next trouble."""
+        if gate := self.gates.get(phase):
+            gate.wait(10)
+        if errors := self.trouble.get(phase):
+            raise errors.pop(0)

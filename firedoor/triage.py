@@ -1,0 +1,66 @@
+"""Which steps a finding calls for, given the steps that were taken already."""
+
+from firedoor.model.finding import Finding, Principal, Resource
+from firedoor.model.incident import Arrival, StepRecord, StepState
+from firedoor.model.runbook import Step, resolve
+
+# A step that came to rest in one of these is taken again when the activity goes on after it.
+AGAIN = frozenset({StepState.EXPIRED, StepState.FAILED, StepState.RELEASED})
+
+
+def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepRecord, ...]:
+    """Return the new steps that an arrival calls for, in the runbook's order.
+
+    The same effect on the same subjects with the same parameters is one step, whichever runbook
+    asks for it and however often.
+    """
+    finding, runbook = arrival.finding, arrival.runbook
+    records = list(taken)
+    keys: dict[str, str] = {}  # the runbook's step id to the record that stands for it
+    for step in runbook.steps:
+        record = StepRecord(
+            key=_free(step.id, records),
+            runbook=runbook.id,
+            step=step,
+            capability=arrival.capabilities[step.id],
+            needs=tuple(keys[need] for need in step.needs),
+            subjects=_subjects(step, finding),
+            params=resolve(step.params, finding),
+        )
+        standing = next((r for r in reversed(records) if _same(r, record)), None)
+        if standing is not None and not _due_again(standing, finding):
+            keys[step.id] = standing.key
+            continue
+        keys[step.id] = record.key
+        records.append(record)
+    return tuple(records[len(taken) :])
+
+
+def _subjects(step: Step, finding: Finding) -> tuple[Resource | Principal, ...]:
+    if step.on is None:
+        return (finding.subject,)
+    return tuple(subject for subject in finding.subjects if subject.kind == step.on)
+
+
+def _same(one: StepRecord, other: StepRecord) -> bool:
+    return (one.capability.action, one.subjects, one.params) == (
+        other.capability.action,
+        other.subjects,
+        other.params,
+    )
+
+
+def _due_again(record: StepRecord, finding: Finding) -> bool:
+    return (
+        record.state in AGAIN
+        and record.ended_at is not None
+        and finding.last_seen > record.ended_at
+    )
+
+
+def _free(wanted: str, records: list[StepRecord]) -> str:
+    used = {record.key for record in records}
+    key, number = wanted, 2
+    while key in used:
+        key, number = f"{wanted}#{number}", number + 1
+    return key

@@ -1,0 +1,72 @@
+"""Workflows on a real server whose clocks can be wound forward, with a world of doors."""
+
+import sysconfig
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.leases import claim, give_back
+from firedoor.settings import settings
+from firedoor.testing import World
+from worker.actions import activities_of
+from worker.plugin import SANDBOX, workflows
+from workflows import visibility
+
+
+@pytest_asyncio.fixture(scope="session")
+async def clocks() -> AsyncIterator[WorkflowEnvironment]:
+    binary = Path(sysconfig.get_path("scripts")) / "temporal"
+    async with await WorkflowEnvironment.start_time_skipping_v2(
+        dev_server_existing_path=str(binary),
+        data_converter=pydantic_data_converter,
+        search_attributes=visibility.ALL,
+        dev_server_log_level="error",
+        dev_server_extra_args=[
+            "--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true",
+            "--dynamic-config-value", 'history.timerProcessorMaxTimeShift="10ms"',
+            "--dynamic-config-value", "history.transferProcessorMaxPollRPS=2000",
+            "--dynamic-config-value", "history.transferProcessorMaxPollHostRPS=2000",
+        ],
+    ) as env:  # fmt: skip
+        yield env
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def task_queue(monkeypatch: pytest.MonkeyPatch) -> str:
+    """One queue a test, so that nothing leaks from one to the next."""
+    name = f"test-{uuid4()}"
+    monkeypatch.setenv("FIREDOOR_TASK_QUEUE", name)
+    settings.cache_clear()
+    return name
+
+
+@pytest_asyncio.fixture
+async def client(clocks: WorkflowEnvironment, world: World, task_queue: str) -> AsyncIterator[Client]:
+    """A client whose world has a worker. Without a cache, so that every task is a replay, too.
+
+    Clocks stand still until a test winds them forward.
+    """
+    async with Worker(
+        clocks.client,
+        task_queue=task_queue,
+        workflows=workflows(),
+        activities=[*activities_of(world.actions), claim, give_back],
+        workflow_runner=SANDBOX,
+        max_cached_workflows=0,
+    ):
+        with clocks.with_time_skipping_disabled():
+            yield clocks.client

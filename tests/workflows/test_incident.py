@@ -1,0 +1,413 @@
+"""The incident workflow, on a real server whose clocks are wound forward."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from firedoor.errors import AccessDenied, Unavailable
+from firedoor.model.decision import Answer, Decision, Ruling
+from firedoor.model.finding import Finding, Resource
+from firedoor.model.incident import (
+    Arrival,
+    Close,
+    Incident,
+    Release,
+    Released,
+    Status,
+    StepRecord,
+    StepState,
+)
+from firedoor.model.runbook import Approval
+from firedoor.testing import NOW, RESPONDER, World, finding, instance, step
+from worker.client import Handover, deliver
+
+Handle = WorkflowHandle[object, Incident]
+
+
+@pytest.fixture
+def room() -> Resource:
+    return instance(f"i-{uuid4().hex[:17]}")
+
+
+@pytest.fixture
+def fire(room: Resource) -> Finding:
+    return finding(subject=room)
+
+
+async def started(client: Client, arrival: Arrival) -> Handle:
+    delivery = await deliver(client, arrival)
+    return client.get_workflow_handle(delivery.incident, result_type=Incident)
+
+
+async def until(handle: Handle, holds: Callable[[Incident], bool]) -> Incident:
+    """Wait until an incident is as expected, and return it."""
+    for _ in range(400):
+        incident: Incident = await handle.query("incident", result_type=Incident)
+        if holds(incident):
+            return incident
+        await asyncio.sleep(0.025)
+    raise AssertionError(f"it stayed {incident.status}: {[(s.key, s.state, s.reason) for s in incident.steps]}")
+
+
+def at_rest(incident: Incident) -> bool:
+    return all(s.ended_at is not None for s in incident.steps)
+
+
+def asking(incident: Incident) -> bool:
+    return incident.status is Status.AWAITING_APPROVAL
+
+
+def one(incident: Incident, key: str) -> StepRecord:
+    return next(s for s in incident.steps if s.key == key)
+
+
+def states(incident: Incident) -> dict[str, StepState]:
+    return {s.key: s.state for s in incident.steps}
+
+
+def decision(handle: Handle, asked: StepRecord, answer: Answer = Answer.APPROVE, **members: object) -> Decision:
+    values: dict[str, object] = {
+        "incident": handle.id,
+        "step": asked.key,
+        "plan_digest": asked.plan_digest,
+        "answer": answer,
+        "responder": RESPONDER,
+        "reason": "seen it",
+        "at": NOW,
+        "nonce": uuid4().hex,
+    }
+    return Decision.model_validate(values | members)
+
+
+async def decide(handle: Handle, vote: Decision) -> Ruling:
+    ruling: Ruling = await handle.execute_update("decide", vote, id=vote.digest, result_type=Ruling)
+    return ruling
+
+
+async def release(handle: Handle, *steps: str) -> Released:
+    order = Release(by=RESPONDER, reason="it is over", steps=steps)
+    released: Released = await handle.execute_update("release", order, result_type=Released)
+    return released
+
+
+async def close(handle: Handle) -> Ruling:
+    ruling: Ruling = await handle.execute_update(
+        "close", Close(by=RESPONDER, reason="done"), result_type=Ruling
+    )
+    return ruling
+
+
+ASK = {"approval": Approval.ASK}
+
+
+async def test_whole_way_from_finding_to_closed_incident(client: Client, world: World, fire: Finding) -> None:
+    steps = (step("photo", "photograph"), step("door", "close_door", "photo", **ASK), step("tell", "tell", "door"))
+    handle = await started(client, world.arrival(fire, *steps))
+
+    asked = one(await until(handle, asking), "door")
+    assert world.doors == {}
+    assert (await decide(handle, decision(handle, asked))).accepted
+    contained = await until(handle, at_rest)
+    assert states(contained) == {
+        "photo": StepState.PROVEN, "door": StepState.PROVEN, "tell": StepState.DONE
+    }  # fmt: skip
+    assert contained.status is Status.CONTAINED
+    room = fire.subject.id
+    assert world.doors[room] == "closed"
+
+    assert not (await close(handle)).accepted  # the door is still held
+    released = await release(handle)
+    assert released.ruling.accepted
+    assert world.doors[room] == "open"
+    assert (await close(handle)).accepted
+    ended = await handle.result()
+    assert ended.status is Status.CLOSED
+    assert world.calls == [
+        f"photograph {room}", f"close {room}", f"photograph {room}", f"open {room}"
+    ]  # fmt: skip
+
+
+async def test_denied_step_ends_the_steps_that_need_it(client: Client, world: World, fire: Finding) -> None:
+    steps = (step("door", "close_door", **ASK), step("tell", "tell", "door"), step("photo", "photograph"))
+    handle = await started(client, world.arrival(fire, *steps))
+    asked = one(await until(handle, asking), "door")
+
+    await decide(handle, decision(handle, asked, Answer.DENY))
+
+    assert states(await until(handle, at_rest)) == {
+        "door": StepState.DENIED, "tell": StepState.SKIPPED, "photo": StepState.PROVEN
+    }  # fmt: skip
+    assert world.doors == {}
+
+
+async def test_rule_10_silence_is_no(clocks: WorkflowEnvironment, client: Client, world: World, fire: Finding) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
+    await until(handle, asking)
+
+    await clocks.fast_forward(handle, timedelta(minutes=16))
+
+    assert one(await until(handle, at_rest), "door").state is StepState.EXPIRED
+    assert world.calls == []
+
+
+async def test_rule_2_decision_for_another_plan_is_refused(client: Client, world: World, fire: Finding) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
+    asked = one(await until(handle, asking), "door")
+
+    ruling = await decide(handle, decision(handle, asked, plan_digest="0" * 64))
+
+    assert not ruling.accepted
+    assert asked.plan_digest in ruling.reason
+    assert world.calls == []
+
+
+async def test_rule_2_changed_target_voids_the_vote_and_is_asked_again(
+    client: Client, world: World, fire: Finding
+) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
+    first = one(await until(handle, asking), "door")
+    world.doors[fire.subject.id] = "ajar"  # somebody was here between plan and approval
+
+    assert (await decide(handle, decision(handle, first))).accepted
+    second = one(await until(handle, lambda i: asking(i) and one(i, "door").plan_digest != first.plan_digest), "door")
+
+    assert world.calls == []
+    assert second.proposal is not None
+    assert second.proposal.plans[0].changes[0].before == "ajar"
+    assert not (await decide(handle, decision(handle, first))).accepted
+    assert (await decide(handle, decision(handle, second))).accepted
+    await until(handle, at_rest)
+    assert world.doors[fire.subject.id] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ({"responder": "mallory"}, "not a responder"),
+        ({"step": "window"}, "no step window"),
+        ({"reason": " "}, "needs a reason"),
+        ({"plan_digest": "f" * 64}, "the plan has changed"),
+    ],
+)
+async def test_rule_11_refused_votes_are_on_record(
+    client: Client, world: World, fire: Finding, members: dict[str, object], why: str
+) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
+    asked = one(await until(handle, asking), "door")
+    before = len((await handle.fetch_history()).events)
+
+    ruling = await decide(handle, decision(handle, asked, **members))
+
+    assert not ruling.accepted
+    assert why in ruling.reason
+    events = (await handle.fetch_history()).events[before:]
+    assert any(e.HasField("workflow_execution_update_accepted_event_attributes") for e in events)
+    after = await until(handle, asking)
+    assert [(e.event, why in e.detail) for e in after.timeline if e.event.startswith("vote")] == [("vote.refused", True)]
+
+
+async def test_the_same_vote_twice_is_one_vote(client: Client, world: World, fire: Finding) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
+    vote = decision(handle, one(await until(handle, asking), "door"))
+
+    first, second = await decide(handle, vote), await decide(handle, vote)
+    await handle.signal("vote", vote)
+
+    assert first == second == Ruling(accepted=True)
+    assert len(one(await until(handle, at_rest), "door").votes) == 1
+
+
+async def test_chat_can_bring_a_vote_by_signal(client: Client, world: World, fire: Finding) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
+    asked = one(await until(handle, asking), "door")
+
+    await handle.signal("vote", decision(handle, asked))
+
+    assert one(await until(handle, at_rest), "door").state is StepState.PROVEN
+
+
+async def test_rule_8_containment_does_not_wait_for_evidence_to_succeed(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.trouble["photograph"] = [AccessDenied("AccessDenied", "no camera", "Photograph")]
+    steps = (step("photo", "photograph"), step("door", "close_door", "photo"))
+
+    handle = await started(client, world.arrival(fire, *steps))
+
+    ended = await until(handle, at_rest)
+    assert states(ended) == {"photo": StepState.FAILED, "door": StepState.PROVEN}
+    assert "no camera" in one(ended, "photo").reason
+
+
+async def test_containment_does_not_wait_for_evidence_to_be_complete(
+    clocks: WorkflowEnvironment, client: Client, world: World, fire: Finding
+) -> None:
+    world.photographs_ready = False
+    steps = (step("photo", "photograph"), step("door", "close_door", "photo"))
+    handle = await started(client, world.arrival(fire, *steps))
+
+    contained = await until(handle, lambda i: one(i, "door").state is StepState.PROVEN)
+    assert one(contained, "photo").state is StepState.STARTED
+
+    world.photographs_ready = True
+    await clocks.fast_forward(handle, timedelta(minutes=5))
+    assert one(await until(handle, at_rest), "photo").state is StepState.PROVEN
+
+
+async def test_rule_9_failed_step_never_undoes_another(client: Client, world: World, fire: Finding) -> None:
+    other = instance(f"i-{uuid4().hex[:17]}")
+    both = fire.model_copy(update={"related": (other,)})
+    world.doors[other.id] = "protected"
+    steps = (step("door", "close_door"), step("doors", "close_door", "door", on="instance"))
+
+    handle = await started(client, world.arrival(both, *steps))
+
+    ended = await until(handle, at_rest)
+    assert one(ended, "door").state is StepState.PROVEN
+    assert world.doors == {fire.subject.id: "closed", other.id: "protected"}
+
+
+async def test_rule_14_sample_finding_never_acts(client: Client, world: World, fire: Finding) -> None:
+    sample = fire.model_copy(update={"sample": True})
+
+    handle = await started(client, world.arrival(sample, step("door", "close_door"), step("photo", "photograph")))
+
+    ended = await handle.result()
+    assert ended.status is Status.SAMPLE
+    assert ended.steps == ()
+    assert world.calls == []
+
+
+async def test_rule_14_repeated_finding_starts_nothing_new(client: Client, world: World, fire: Finding) -> None:
+    arrival = world.arrival(fire, step("door", "close_door"))
+
+    outcomes = [(await deliver(client, arrival)).outcome for _ in range(3)]
+    handle = await started(client, arrival)
+    await until(handle, at_rest)
+    await release(handle)
+    await close(handle)
+    await handle.result()
+    after_the_end = await deliver(client, arrival)
+
+    assert outcomes == [Handover.STARTED, Handover.JOINED, Handover.JOINED]
+    assert after_the_end.outcome is Handover.REPEATED
+    assert world.calls == [f"close {fire.subject.id}", f"open {fire.subject.id}"]
+
+
+async def test_new_activity_after_the_end_starts_a_new_incident(client: Client, world: World, fire: Finding) -> None:
+    first = await started(client, world.arrival(fire, step("photo", "photograph")))
+    await until(first, at_rest)
+    await close(first)
+    await first.result()
+    later = fire.model_copy(update={"updated_at": NOW + timedelta(days=1), "last_seen": NOW + timedelta(days=1)})
+
+    delivery = await deliver(client, world.arrival(later, step("photo", "photograph")))
+
+    assert delivery.outcome is Handover.STARTED
+
+
+async def test_second_runbook_joins_the_same_incident(client: Client, world: World, fire: Finding) -> None:
+    handle = await started(client, world.arrival(fire, step("photo", "photograph")))
+    await until(handle, at_rest)
+    worse = fire.model_copy(update={"id": "f-2", "severity": 9.0})
+
+    await deliver(client, world.arrival(worse, step("photo", "photograph"), step("door", "close_door", "photo")))
+
+    ended = await until(handle, lambda i: len(i.steps) == 2 and at_rest(i))
+    assert states(ended) == {"photo": StepState.PROVEN, "door": StepState.PROVEN}
+    assert world.calls == [f"photograph {fire.subject.id}", f"close {fire.subject.id}"]
+
+
+async def test_many_deliveries_at_once_are_one_incident(client: Client, world: World, room: Resource) -> None:
+    arrivals = [world.arrival(finding(f"f-{n}", subject=room), step("door", "close_door")) for n in range(30)]
+
+    await asyncio.gather(*(deliver(client, arrival) for arrival in arrivals))
+
+    handle = client.get_workflow_handle(f"incident/{room.path}", result_type=Incident)
+    ended = await until(handle, lambda i: len(i.findings) == 30 and at_rest(i))
+    assert len(ended.steps) == 1
+    assert world.calls == [f"close {room.id}"]
+
+
+async def test_finding_that_arrives_while_closing_is_not_lost(client: Client, world: World, fire: Finding) -> None:
+    handle = await started(client, world.arrival(fire, step("photo", "photograph")))
+    await until(handle, at_rest)
+    worse = fire.model_copy(update={"id": "f-2"})
+
+    await asyncio.gather(close(handle), deliver(client, world.arrival(worse, step("door", "close_door"))))
+
+    latest = client.get_workflow_handle(handle.id, result_type=Incident)
+    ended = await until(latest, lambda i: any(f.id == "f-2" for f in i.findings) and at_rest(i))
+    assert one(ended, "door").state is StepState.PROVEN
+
+
+async def test_guard_rail_ends_a_step_before_it_is_asked(client: Client, world: World, fire: Finding) -> None:
+    world.doors[fire.subject.id] = "protected"
+
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
+
+    ended = one(await until(handle, at_rest), "door")
+    assert ended.state is StepState.REFUSED
+    assert "protected" in ended.reason
+
+
+async def test_permanent_error_fails_the_step_and_says_why(client: Client, world: World, fire: Finding) -> None:
+    world.trouble["apply"] = [AccessDenied("AccessDenied", "not yours", "Close")]
+
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+
+    ended = await until(handle, at_rest)
+    assert one(ended, "door").state is StepState.FAILED
+    assert "not yours" in one(ended, "door").reason
+    assert ended.status is Status.INCOMPLETE
+
+
+async def test_rule_4_lost_answer_is_read_back_and_done_once(client: Client, world: World, fire: Finding) -> None:
+    world.trouble["apply/after"] = [Unavailable("Timeout", "no answer", "Close")]
+    world.trouble["revert/after"] = [Unavailable("Timeout", "no answer", "Open")]
+
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(handle, at_rest)
+    await release(handle)
+
+    assert world.calls == [f"close {fire.subject.id}", f"open {fire.subject.id}"]
+
+
+async def test_cancelled_incident_applies_nothing_more_and_holds_what_it_holds(
+    client: Client, world: World, fire: Finding
+) -> None:
+    steps = (step("door", "close_door"), step("photo", "photograph", "door", **ASK))
+    handle = await started(client, world.arrival(fire, *steps))
+    await until(handle, at_rest)
+
+    await handle.cancel(reason="wrong button")
+
+    still = await until(handle, lambda i: any(e.event == "incident.cancelled" for e in i.timeline))
+    assert one(still, "door").leases
+    await release(handle)
+    await close(handle)
+    assert (await handle.result()).status is Status.CLOSED
+
+
+async def test_rule_3_plan_is_in_history_before_the_first_change(client: Client, world: World, fire: Finding) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    contained = one(await until(handle, at_rest), "door")
+
+    lease = client.get_workflow_handle(contained.leases[0])
+    names = [
+        e.activity_task_scheduled_event_attributes.activity_type.name
+        or e.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
+        for e in (await lease.fetch_history()).events
+    ]
+    incident_names = [
+        e.activity_task_scheduled_event_attributes.activity_type.name
+        for e in (await handle.fetch_history()).events
+        if e.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert [n for n in names if n] == ["acquire", "fake.close_door.apply", "fake.close_door.verify"]
+    assert incident_names == ["fake.close_door.plan", "containment.claim"]

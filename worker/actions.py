@@ -1,0 +1,108 @@
+"""Actions as activities: `aws.isolate_instance` becomes `aws.isolate_instance.plan`, `.apply` …"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from firedoor import guard
+from firedoor.action import Action
+from firedoor.cloud import aws
+from firedoor.discovery import find
+from firedoor.errors import BadInput, FiredoorError, Throttled, Unavailable
+from firedoor.model.finding import Principal, Resource
+from firedoor.model.incident import Order
+from firedoor.model.plan import Plan, Proof, Receipt
+
+T = TypeVar("T")
+
+# Well below the heartbeat timeout, so that a busy machine is not taken for a dead one.
+BEAT = 0.5
+THREADS = ThreadPoolExecutor(64, thread_name_prefix="action")
+
+
+@cache
+def activities() -> tuple[Callable[..., Any], ...]:
+    """Return the activities of all actions, found by discovery."""
+    return activities_of(find("activities", Action))
+
+
+def activities_of(actions: Mapping[str, Action]) -> tuple[Callable[..., Any], ...]:
+    """Return the activities of these actions."""
+    return tuple(made for id, action in actions.items() for made in _of(id, action))
+
+
+def _of(id: str, action: Action) -> list[Callable[..., Any]]:  # noqa: A002
+    @activity.defn(name=f"{id}.plan")
+    async def plan(order: Order) -> list[Plan]:
+        return await _perform(lambda: _plan(id, action, order))
+
+    @activity.defn(name=f"{id}.apply")
+    async def apply(plan: Plan) -> Receipt:
+        return await _perform(lambda: action.apply(plan, _cloud(id, plan.target.subject)))
+
+    made: list[Callable[..., Any]] = [plan, apply]
+    if (read_back := action.verify) is not None:
+
+        @activity.defn(name=f"{id}.verify")
+        async def verify(plan: Plan) -> Proof:
+            return await _perform(lambda: read_back(plan, _cloud(id, plan.target.subject)))
+
+        made.append(verify)
+    if (take_back := action.revert) is not None:
+
+        @activity.defn(name=f"{id}.revert")
+        async def revert(plan: Plan) -> Receipt:
+            return await _perform(lambda: take_back(plan, _cloud(id, plan.target.subject)))
+
+        made.append(revert)
+    return made
+
+
+def _plan(id: str, action: Action, order: Order) -> list[Plan]:  # noqa: A002
+    """Plan, and let the guard rails look at what was planned."""
+    try:
+        params = action.params.model_validate(order.params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"parameters of {id}", where, first["msg"]) from error
+    cloud = _cloud(id, order.target.subject)
+    identity = cloud.identity if cloud is not None else ""
+    plans = []
+    for plan in action.plan(order.target, params, cloud):
+        refusals = (*plan.refusals, *guard.refusals(plan, order.policy, identity))
+        plans.append(plan.model_copy(update={"refusals": refusals}))
+    return plans
+
+
+def _cloud(id: str, subject: Resource | Principal) -> Any:  # noqa: A002
+    """Return the clients that an action of this id works with; records need none."""
+    return aws.connect(subject.account, subject.region) if id.startswith("aws.") else None
+
+
+async def _perform(work: Callable[[], T]) -> T:
+    """Run an action's function in a thread, with a heartbeat, and translate its errors.
+
+    The heartbeat is what tells a long call from a dead worker within seconds.
+    """
+    done = asyncio.get_running_loop().run_in_executor(THREADS, copy_context().run, work)
+    try:
+        while not (await asyncio.wait({done}, timeout=BEAT))[0]:
+            activity.heartbeat()
+        return done.result()
+    except FiredoorError as error:
+        later = isinstance(error, Throttled | Unavailable)
+        raise ApplicationError(
+            str(error),
+            activity.info().attempt,
+            type=type(error).__name__,
+            non_retryable=not error.retryable,
+            category=ApplicationErrorCategory.BENIGN if later else ApplicationErrorCategory.UNSPECIFIED,
+        ) from error

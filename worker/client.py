@@ -1,0 +1,130 @@
+"""The client side of Temporal: connecting, and handing findings over."""
+
+import getpass
+import os
+import socket
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfigProfile
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from firedoor.errors import BadInput, Unreachable
+from firedoor.model.base import Model
+from firedoor.model.finding import Finding
+from firedoor.model.incident import Arrival, Incident, Opening, incident_id
+from firedoor.settings import settings
+
+# How long a workflow task may be with a worker before another one gets it: the time in which an
+# incident goes on after its worker was killed.
+TASK_TIMEOUT = timedelta(seconds=4)
+DEFAULT_ADDRESS = "127.0.0.1:7233"
+
+
+class Handover(StrEnum):
+    """What became of a finding that was handed over."""
+
+    STARTED = "started"
+    JOINED = "joined"
+    REPEATED = "repeated"
+
+
+class Delivery(Model):
+    """The incident that a finding belongs to, and how it came there."""
+
+    incident: str
+    outcome: Handover
+
+
+async def connect(**options: Any) -> Client:
+    """Connect with the profile of `temporalio.envconfig` that the settings name.
+
+    Raises `Unreachable` if no server answers, and `BadInput` if the profile cannot be used.
+    """
+    target = _profile()
+    try:
+        return await Client.connect(
+            **target,
+            data_converter=pydantic_data_converter,
+            identity=f"firedoor/{getpass.getuser()}@{socket.gethostname()}",
+            **options,
+        )
+    except RuntimeError as error:
+        raise Unreachable(f"no Temporal server answers at {target['target_host']}") from error
+
+
+async def deliver(client: Client, arrival: Arrival) -> Delivery:
+    """Bring a finding to its incident, which starts if there is none; durable when it returns.
+
+    A finding that an ended incident has answered already starts nothing.
+    """
+    incident = incident_id(arrival.finding)
+    handle = client.get_workflow_handle(incident, result_type=Incident)
+    try:
+        await handle.signal("arrive", arrival)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return await _start(client, arrival, handle)
+    return Delivery(incident=incident, outcome=Handover.JOINED)
+
+
+async def _start(
+    client: Client, arrival: Arrival, handle: WorkflowHandle[Any, Incident]
+) -> Delivery:
+    incident = handle.id
+    try:
+        await _open(client, arrival, incident, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+    except WorkflowAlreadyStartedError:
+        if await _was_answered(handle, arrival.finding):
+            return Delivery(incident=incident, outcome=Handover.REPEATED)
+        await _open(client, arrival, incident, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+    return Delivery(incident=incident, outcome=Handover.STARTED)
+
+
+async def _open(
+    client: Client, arrival: Arrival, incident: str, reuse: WorkflowIDReusePolicy
+) -> None:
+    finding = arrival.finding
+    await client.start_workflow(
+        "Incident",
+        Opening(arrival=arrival),
+        id=incident,
+        task_queue=settings().task_queue,
+        id_reuse_policy=reuse,
+        task_timeout=TASK_TIMEOUT,
+        # Should another delivery win the race, the finding joins the incident that it started.
+        start_signal="arrive",
+        start_signal_args=[arrival],
+        static_summary=f"{finding.type} (severity {finding.severity:g})",
+        static_details=f"{finding.title}\n\n{finding.description}",
+    )
+
+
+async def _was_answered(handle: WorkflowHandle[Any, Incident], finding: Finding) -> bool:
+    """Whether the last incident of this subject saw the finding, and nothing happened since."""
+    if (await handle.describe()).close_time is None:
+        return False
+    ended = await handle.result()
+    return any(f.id == finding.id and f.last_seen >= finding.last_seen for f in ended.findings)
+
+
+def _profile() -> dict[str, Any]:
+    path = os.environ.get("TEMPORAL_CONFIG_FILE")
+    if path and not Path(path).is_file():
+        raise BadInput("TEMPORAL_CONFIG_FILE", path, "no such file")
+    try:
+        profile = ClientConfigProfile.load(settings().temporal_profile, config_file_strict=True)
+    except RuntimeError as error:
+        raise BadInput("Temporal profile", settings().temporal_profile or "default", str(error)) from error
+    target: dict[str, Any] = dict(profile.to_client_connect_config())
+    if target.get("api_key") and target.get("tls") is False:
+        raise BadInput("Temporal profile", "tls", "an API key is never sent without TLS")
+    target.setdefault("target_host", DEFAULT_ADDRESS)
+    return target

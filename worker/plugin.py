@@ -1,0 +1,54 @@
+"""What client, worker and replayer share: converter, workflows, activities and sandbox."""
+
+import inspect
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from temporalio import workflow
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.workflow import SandboxImportNotificationPolicy as Notify
+
+from activities.leases import claim, give_back
+from firedoor.discovery import modules
+from worker.actions import activities
+
+SANDBOX = SandboxedWorkflowRunner(
+    restrictions=SandboxRestrictions.default.with_passthrough_modules(
+        # Values must have one class on both sides of the sandbox, or isinstance fails.
+        "firedoor",
+        "activities",
+        # What the workflows share holds no state, and need not be loaded again for each run.
+        "workflows.calls",
+        "workflows.visibility",
+    ).with_import_notification_policy(
+        Notify.WARN_ON_DYNAMIC_IMPORT | Notify.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
+    )
+)
+
+
+@cache
+def workflows() -> tuple[type, ...]:
+    """Return every workflow class, found by discovery."""
+    found = [
+        value
+        for name in modules("workflows")
+        for _, value in inspect.getmembers(import_module(name), inspect.isclass)
+        if value.__module__ == name and workflow._Definition.from_class(value)
+    ]
+    return tuple(found)
+
+
+@cache
+def plugin() -> SimplePlugin:
+    """Return the plugin with which worker and replayer run the same code under the same rules."""
+    everything: list[Any] = [*activities(), claim, give_back]
+    return SimplePlugin(
+        "firedoor",
+        data_converter=pydantic_data_converter,
+        workflows=workflows(),
+        activities=everything,
+        workflow_runner=SANDBOX,
+    )

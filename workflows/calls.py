@@ -1,0 +1,56 @@
+"""How workflows call activities: the timeouts and retries, in one place."""
+
+from datetime import timedelta
+from typing import TypeVar
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from firedoor.model.action import Nature
+
+T = TypeVar("T")
+
+# Activities beat by themselves, so a worker that dies is noticed after this long, whatever it did.
+HEARTBEAT = timedelta(seconds=4)
+ONE_ATTEMPT = timedelta(minutes=2)
+RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(minutes=1))
+
+# For how long a failing call is tried again. Evidence gives up soon, for containment waits for it
+# to have started; opening a door again is tried for days.
+PATIENCE = {
+    Nature.EVIDENCE: timedelta(minutes=1),
+    Nature.CONTAINMENT: timedelta(hours=1),
+    Nature.RECORD: timedelta(minutes=10),
+}
+PATIENCE_TO_REVERT = timedelta(days=7)
+
+
+async def call(
+    activity: str, argument: BaseModel, result: type[T], patience: timedelta, summary: str = ""
+) -> T:
+    """Call an activity by name, and return its result as `result`."""
+    answer: T = await workflow.execute_activity(
+        activity,
+        argument,
+        result_type=result,
+        start_to_close_timeout=min(ONE_ATTEMPT, patience),
+        schedule_to_close_timeout=patience,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RETRIES,
+        summary=summary or None,
+    )
+    return answer
+
+
+def reason(error: ActivityError) -> str:
+    """Return what a person should read of a failed activity."""
+    cause = error.cause
+    return cause.message if isinstance(cause, ApplicationError) else str(cause or error)
+
+
+def kind(error: ActivityError) -> str:
+    """Return the name of the Firedoor error behind a failed activity, or an empty string."""
+    cause = error.cause
+    return cause.type or "" if isinstance(cause, ApplicationError) else ""

@@ -1,0 +1,220 @@
+"""The containment: a lease on one effect on one target, and the only writer of that target."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from firedoor.model.action import Nature
+from firedoor.model.containment import (
+    Claim,
+    Grant,
+    GrantKind,
+    Holder,
+    Holding,
+    Lease,
+    LeaseState,
+    Notice,
+    Return,
+    Returned,
+)
+from firedoor.model.plan import Check, Plan, Proof, Receipt, Verdict
+from workflows.calls import PATIENCE, PATIENCE_TO_REVERT, call, kind, reason
+
+# How soon it looks again while reading back does not confirm the effect, and how often afterwards.
+FIRST_LOOK = timedelta(seconds=2)
+WATCH = timedelta(minutes=15)
+
+
+@workflow.defn(name="Containment")
+class ContainmentWorkflow:
+    """Hold one effect on one target for as long as anybody needs it.
+
+    Updates: `acquire` brings the effect about for the first holder, `give_back` takes it back with
+    the last one. Query: `lease`.
+    """
+
+    @workflow.init
+    def __init__(self, holding: Holding) -> None:
+        lease = holding.carried or Lease(id=holding.id, state=LeaseState.OPEN)
+        self._id = holding.id
+        self._state = lease.state
+        self._holders = list(lease.holders)
+        self._applied = list(lease.applied)
+        self._receipts = list(lease.receipts)
+        self._proof = lease.proof
+        self._claimed = holding.carried is not None
+        self._doubts = 0  # how often in a row reading back did not confirm the effect
+        self._lock = asyncio.Lock()
+
+    @workflow.run
+    async def run(self, holding: Holding) -> Lease:  # noqa: ARG002
+        """Watch the effect until nobody holds it any more."""
+        await workflow.wait_condition(lambda: self._claimed and self._is_idle())
+        while not self._is_over():
+            await self._next_turn()
+            if self._is_full():
+                workflow.continue_as_new(Holding(id=self._id, carried=self.lease()))
+        return self.lease()
+
+    # Messages
+
+    @workflow.update(description="Hold the effect for a step of an incident")
+    async def acquire(self, claim: Claim) -> Grant:
+        """Bring the effect about if need be, and count the claimant among the holders."""
+        async with self._lock:
+            self._claimed = True
+            return await self._grant(claim)
+
+    @workflow.update(description="Let the effect go")
+    async def give_back(self, back: Return) -> Returned:
+        """Strike the holder off; with the last one the effect is taken back."""
+        async with self._lock:
+            return await self._take_back(back)
+
+    @workflow.query(description="Who holds it, and what was done for it")
+    def lease(self) -> Lease:
+        """Return the lease as it stands."""
+        return Lease(
+            id=self._id,
+            state=self._state,
+            holders=tuple(self._holders),
+            applied=tuple(self._applied),
+            receipts=tuple(self._receipts),
+            proof=self._proof,
+        )
+
+    # Holding
+
+    async def _grant(self, claim: Claim) -> Grant:
+        if not self._stands(claim.plan):
+            try:
+                receipt = await call(
+                    f"{claim.plan.action}.apply", claim.plan, Receipt, PATIENCE[Nature.CONTAINMENT], "apply"
+                )
+            except ActivityError as error:
+                return self._not_applied(claim, error)
+            self._applied.append(claim.plan)
+            self._receipts.append(receipt)
+        self._state = LeaseState.HELD
+        self._hold(claim)
+        await self._verify()
+        return Grant(kind=GrantKind.GRANTED, lease=self.lease())
+
+    def _stands(self, plan: Plan) -> bool:
+        """Whether all that the plan would bring about was brought about under this lease."""
+        return any(plan.changes == applied.changes for applied in self._applied) or (
+            bool(self._applied) and not plan.changes
+        )
+
+    def _not_applied(self, claim: Claim, error: ActivityError) -> Grant:
+        """Record that applying failed; what may have taken effect stays ours to take back."""
+        stale = kind(error) == "PlanStale"
+        if not (stale and _first_attempt(error)):
+            self._applied.append(claim.plan)
+            self._hold(claim)
+            self._state = LeaseState.FAILED
+        return Grant(
+            kind=GrantKind.STALE if stale else GrantKind.FAILED, lease=self.lease(), reason=reason(error)
+        )
+
+    def _hold(self, claim: Claim) -> None:
+        who = (claim.incident, claim.step)
+        if who not in [(holder.incident, holder.step) for holder in self._holders]:
+            since = workflow.now()
+            self._holders.append(Holder(incident=claim.incident, step=claim.step, since=since))
+
+    # Watching
+
+    async def _verify(self) -> None:
+        """Read back every plan that is in force; the proof is that of the worst."""
+        try:
+            proofs = [
+                await call(f"{p.action}.verify", p, Proof, PATIENCE[Nature.EVIDENCE], "verify")
+                for p in self._applied
+            ]
+        except ActivityError as error:
+            workflow.logger.warning("containment.unverified", extra={"reason": reason(error)})
+            proofs = [_unread(plan, reason(error)) for plan in self._applied]
+        self._proof = min(proofs, key=_rank)
+        self._doubts = 0 if self._proof.verdict is Verdict.PROVEN else self._doubts + 1
+
+    async def _look_again(self) -> None:
+        """Read back, and tell the holders if the verdict changed."""
+        before = self._proof
+        await self._verify()
+        if before is None or self._proof is None or before.verdict is self._proof.verdict:
+            return
+        for holder in self._holders:
+            incident = workflow.get_external_workflow_handle(holder.incident)
+            try:
+                await incident.signal(
+                    "notice", Notice(lease=self._id, step=holder.step, proof=self._proof)
+                )
+            except ApplicationError as error:  # it is no longer there to be told
+                workflow.logger.warning("holder.unreachable", extra={"reason": error.message})
+
+    # Letting go
+
+    async def _take_back(self, back: Return) -> Returned:
+        self._holders = [h for h in self._holders if (h.incident, h.step) != (back.incident, back.step)]
+        receipts: list[Receipt] = []
+        while self._applied and not self._holders:
+            plan = self._applied[-1]
+            try:
+                receipt = await call(f"{plan.action}.revert", plan, Receipt, PATIENCE_TO_REVERT, "revert")
+            except ActivityError as error:
+                self._state = LeaseState.FAILED
+                return Returned(lease=self.lease(), receipts=tuple(receipts), problem=reason(error))
+            self._applied.pop()
+            receipts.append(receipt)
+        if not self._holders:
+            self._state = LeaseState.OPEN
+        return Returned(lease=self.lease(), receipts=tuple(receipts))
+
+    # The turns of the watch
+
+    async def _next_turn(self) -> None:
+        """Wait until there is something to do, or until it is time to look again."""
+        pause = self._pause()
+        try:
+            await workflow.wait_condition(
+                lambda: self._is_over() or self._is_full() or self._pause() != pause,
+                timeout=pause,
+                timeout_summary="next look",
+            )
+        except TimeoutError:
+            async with self._lock:
+                await self._look_again()
+
+    def _pause(self) -> timedelta:
+        return min(FIRST_LOOK * 2 ** min(self._doubts - 1, 10), WATCH) if self._doubts else WATCH
+
+    def _is_over(self) -> bool:
+        return not self._holders and not self._applied and self._is_idle()
+
+    def _is_full(self) -> bool:
+        return workflow.info().is_continue_as_new_suggested() and self._is_idle()
+
+    def _is_idle(self) -> bool:
+        return not self._lock.locked() and workflow.all_handlers_finished()
+
+
+# From bad to good: the proof of a lease is that of its worst plan.
+_RANKS = (Verdict.DRIFTED, Verdict.UNPROVEN, Verdict.PENDING, Verdict.PROVEN)
+
+
+def _rank(proof: Proof) -> int:
+    return _RANKS.index(proof.verdict)
+
+
+def _unread(plan: Plan, why: str) -> Proof:
+    check = Check(name="read back", ok=False, detail=why)
+    return Proof(plan_digest=plan.digest, at=workflow.now(), verdict=Verdict.UNPROVEN, checks=(check,))
+
+
+def _first_attempt(error: ActivityError) -> bool:
+    """Whether nothing can have been done: an earlier attempt may have done a part."""
+    cause = error.cause
+    return isinstance(cause, ApplicationError) and cause.details[:1] == (1,)
