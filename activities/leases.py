@@ -1,6 +1,7 @@
 """The two messages that an incident sends to a containment."""
 
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity
 from temporalio.client import WithStartWorkflowOperation
@@ -16,7 +17,7 @@ TASK_TIMEOUT = timedelta(seconds=4)
 async def claim(claim: Claim) -> Grant:
     """Acquire the lease that a plan is about; start its containment if nobody holds it yet."""
     lease = containment_id(claim.plan)
-    start: WithStartWorkflowOperation[..., object] = WithStartWorkflowOperation(
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         "Containment",
         Holding(id=lease),
         id=lease,

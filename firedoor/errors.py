@@ -17,10 +17,20 @@ FiredoorError
 """
 
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firedoor.model.plan import CallRecord
+
+
 class FiredoorError(Exception):
-    """Anything that Firedoor itself raises; `retryable` says whether trying again can help."""
+    """Anything that Firedoor itself raises.
+
+    `retryable` says whether trying again can help, `made` which changing calls came before it.
+    """
 
     retryable = False
+    made: "tuple[CallRecord, ...]" = ()
 
 
 class BadInput(FiredoorError):

@@ -1,13 +1,21 @@
 """Where preserved documents are kept: a directory, or an S3 bucket, under their own hash."""
 
 import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from firedoor.errors import BadInput, Unreachable
 from firedoor.model.evidence import Evidence
 from firedoor.settings import settings
 
@@ -16,33 +24,118 @@ def keep(content: bytes, name: str, at: datetime) -> Evidence:
     """Store a document, and return where it is and how to tell that it is unchanged.
 
     The same content under the same name is stored once: the place is made from the hash.
+    Raises `Unreachable` if the store does not take it.
     """
     sha256 = hashlib.sha256(content).hexdigest()
-    place = f"{sha256[:2]}/{sha256}/{name}"
-    root = settings().evidence or str(settings().data / "evidence")
-    uri = _to_bucket(root, place, content) if root.startswith("s3://") else _to_directory(root, place, content)
+    uri = _store(f"{sha256[:2]}/{sha256}/{name}", content)
     return Evidence(name=name, taken_at=at, uri=uri, sha256=sha256, size=len(content))
 
 
-def _to_directory(root: str, place: str, content: bytes) -> str:
-    path = Path(root).expanduser().resolve() / place
+def fetch(uri: str) -> bytes:
+    """Return the stored document that evidence points to.
+
+    Raises `Unreachable` if it cannot be read, for one because it is not there any more.
+    """
+    content = _read(uri)
+    if content is None:
+        raise Unreachable(f"evidence {uri} is not there")
+    return content
+
+
+def record(plan_digest: str, evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """Write down what was preserved for a plan, and return it; what was written first stays."""
+    entries = [entry.model_dump(mode="json") for entry in evidence]
+    _store(_record_place(plan_digest), json.dumps(entries, indent=2).encode())
+    return recorded(plan_digest)
+
+
+def recorded(plan_digest: str) -> tuple[Evidence, ...]:
+    """Return what was preserved for a plan; nothing if that was not written down yet.
+
+    A bucket must let us list it: S3 answers AccessDenied for what is not there otherwise.
+    """
+    content = _read(_uri(_record_place(plan_digest)))
+    return tuple(Evidence.model_validate(entry) for entry in json.loads(content or b"[]"))
+
+
+def _record_place(plan_digest: str) -> str:
+    return f"plans/{plan_digest}.json"
+
+
+def _uri(place: str) -> str:
+    root = settings().evidence or str(settings().data / "evidence")
+    if root.startswith("s3://"):
+        return f"{root.rstrip('/')}/{place}"
+    return (Path(root).expanduser().resolve() / place).as_uri()
+
+
+def _store(place: str, content: bytes) -> str:
+    uri = _uri(place)
+    with _store_answers(uri):
+        match urlparse(uri).scheme:
+            case "s3":
+                _to_bucket(uri, content)
+            case _:
+                _to_directory(uri, content)
+    return uri
+
+
+def _read(uri: str) -> bytes | None:
+    with _store_answers(uri):
+        match urlparse(uri).scheme:
+            case "s3":
+                return _from_bucket(uri)
+            case "file":
+                path = _path(uri)
+                return path.read_bytes() if path.is_file() else None
+            case _:
+                raise BadInput("evidence", uri, "a document that we hold: file: or s3:")
+
+
+def _to_directory(uri: str, content: bytes) -> None:
+    path = _path(uri)
+    if path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(content)
-        partial.rename(path)  # whole or not at all, however the process ends
-    return path.as_uri()
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    Path(partial).rename(path)  # whole or not at all, however the process ends
 
 
-def _to_bucket(root: str, place: str, content: bytes) -> str:
-    url = urlparse(root)
-    key = f"{url.path.strip('/')}/{place}".lstrip("/")
-    s3 = boto3.client("s3")
+def _to_bucket(uri: str, content: bytes) -> None:
     try:
-        s3.put_object(
-            Bucket=url.netloc, Key=key, Body=content, ChecksumAlgorithm="SHA256", IfNoneMatch="*"
-        )
+        _s3().put_object(**_object(uri), Body=content, ChecksumAlgorithm="SHA256", IfNoneMatch="*")
     except ClientError as error:
         if error.response["Error"]["Code"] != "PreconditionFailed":  # it is there already
             raise
-    return f"s3://{url.netloc}/{key}"
+
+
+def _from_bucket(uri: str) -> bytes | None:
+    try:
+        return bytes(_s3().get_object(**_object(uri))["Body"].read())
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchKey":
+            raise
+        return None
+
+
+def _path(uri: str) -> Path:
+    return Path(url2pathname(urlparse(uri).path))
+
+
+def _object(uri: str) -> dict[str, str]:
+    url = urlparse(uri)
+    return {"Bucket": url.netloc, "Key": url.path.lstrip("/")}
+
+
+def _s3() -> Any:
+    return boto3.Session().client("s3")  # sessions are not safe for threads
+
+
+@contextmanager
+def _store_answers(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError, OSError) as error:
+        raise Unreachable(f"evidence {uri}: {error}") from error

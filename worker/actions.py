@@ -11,14 +11,16 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from firedoor import guard
+from firedoor import guard, telemetry
 from firedoor.action import Action
 from firedoor.cloud import aws
 from firedoor.discovery import find
 from firedoor.errors import BadInput, FiredoorError, Throttled, Unavailable
+from firedoor.model.action import Nature
 from firedoor.model.finding import Principal, Resource
 from firedoor.model.incident import Order
-from firedoor.model.plan import Plan, Proof, Receipt
+from firedoor.model.plan import Failure, Plan, Proof, Receipt, Target
+from firedoor.model.policy import Policy
 
 T = TypeVar("T")
 
@@ -41,25 +43,25 @@ def activities_of(actions: Mapping[str, Action]) -> tuple[Callable[..., Any], ..
 def _of(id: str, action: Action) -> list[Callable[..., Any]]:  # noqa: A002
     @activity.defn(name=f"{id}.plan")
     async def plan(order: Order) -> list[Plan]:
-        return await _perform(lambda: _plan(id, action, order))
+        return await _perform(order.target, lambda: _plan(id, action, order))
 
     @activity.defn(name=f"{id}.apply")
     async def apply(plan: Plan) -> Receipt:
-        return await _perform(lambda: action.apply(plan, _cloud(id, plan.target.subject)))
+        return await _perform(plan.target, lambda: action.apply(plan, _cloud(id, plan.target.subject)))
 
     made: list[Callable[..., Any]] = [plan, apply]
     if (read_back := action.verify) is not None:
 
         @activity.defn(name=f"{id}.verify")
         async def verify(plan: Plan) -> Proof:
-            return await _perform(lambda: read_back(plan, _cloud(id, plan.target.subject)))
+            return await _perform(plan.target, lambda: read_back(plan, _cloud(id, plan.target.subject)))
 
         made.append(verify)
     if (take_back := action.revert) is not None:
 
         @activity.defn(name=f"{id}.revert")
         async def revert(plan: Plan) -> Receipt:
-            return await _perform(lambda: take_back(plan, _cloud(id, plan.target.subject)))
+            return await _perform(plan.target, lambda: take_back(plan, _cloud(id, plan.target.subject)))
 
         made.append(revert)
     return made
@@ -74,12 +76,15 @@ def _plan(id: str, action: Action, order: Order) -> list[Plan]:  # noqa: A002
         where = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"parameters of {id}", where, first["msg"]) from error
     cloud = _cloud(id, order.target.subject)
-    identity = cloud.identity if cloud is not None else ""
-    plans = []
-    for plan in action.plan(order.target, params, cloud):
-        refusals = (*plan.refusals, *guard.refusals(plan, order.policy, identity))
-        plans.append(plan.model_copy(update={"refusals": refusals}))
-    return plans
+    plans = list(action.plan(order.target, params, cloud))
+    if action.nature is not Nature.CONTAINMENT:
+        return plans  # what only looks and tells can harm nothing that is protected
+    return [_guarded(plan, order.policy, cloud.identity if cloud else "") for plan in plans]
+
+
+def _guarded(plan: Plan, policy: Policy, identity: str) -> Plan:
+    refusals = (*plan.refusals, *guard.refusals(plan, policy, identity))
+    return plan.model_copy(update={"refusals": refusals})
 
 
 def _cloud(id: str, subject: Resource | Principal) -> Any:  # noqa: A002
@@ -87,12 +92,14 @@ def _cloud(id: str, subject: Resource | Principal) -> Any:  # noqa: A002
     return aws.connect(subject.account, subject.region) if id.startswith("aws.") else None
 
 
-async def _perform(work: Callable[[], T]) -> T:
+async def _perform(target: Target, work: Callable[[], T]) -> T:
     """Run an action's function in a thread, with a heartbeat, and translate its errors.
 
     The heartbeat is what tells a long call from a dead worker within seconds.
     """
-    done = asyncio.get_running_loop().run_in_executor(THREADS, copy_context().run, work)
+    with telemetry.bind(incident=target.incident, step=target.step):
+        context = copy_context()
+    done = asyncio.get_running_loop().run_in_executor(THREADS, context.run, work)
     try:
         while not (await asyncio.wait({done}, timeout=BEAT))[0]:
             activity.heartbeat()
@@ -101,7 +108,7 @@ async def _perform(work: Callable[[], T]) -> T:
         later = isinstance(error, Throttled | Unavailable)
         raise ApplicationError(
             str(error),
-            activity.info().attempt,
+            Failure(attempt=activity.info().attempt, made=error.made),
             type=type(error).__name__,
             non_retryable=not error.retryable,
             category=ApplicationErrorCategory.BENIGN if later else ApplicationErrorCategory.UNSPECIFIED,

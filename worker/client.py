@@ -1,14 +1,15 @@
 """The client side of Temporal: connecting, and handing findings over."""
 
+import asyncio
 import getpass
 import os
 import socket
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfigProfile
@@ -21,9 +22,12 @@ from firedoor.model.finding import Finding
 from firedoor.model.incident import Arrival, Incident, Opening, incident_id
 from firedoor.settings import settings
 
+T = TypeVar("T")
+
 # How long a workflow task may be with a worker before another one gets it: the time in which an
 # incident goes on after its worker was killed.
 TASK_TIMEOUT = timedelta(seconds=4)
+RETRIES = 20
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 
 
@@ -75,6 +79,25 @@ async def deliver(client: Client, arrival: Arrival) -> Delivery:
     return Delivery(incident=incident, outcome=Handover.JOINED)
 
 
+async def ask(
+    handle: WorkflowHandle[Any, Any], update: str, message: Model, answer: type[T], ident: str
+) -> T:
+    """Send a person's message, and return the answer; a repeat with the same id is the same message.
+
+    The server gives up on a message that comes just as the workflow ends a turn: it is sent again.
+    """
+    for _ in range(RETRIES):
+        try:
+            said: T = await handle.execute_update(update, message, id=ident, result_type=answer)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return said
+    raise Unreachable(f"{handle.id} does not come to rest; try again")
+
+
 async def _start(
     client: Client, arrival: Arrival, handle: WorkflowHandle[Any, Incident]
 ) -> Delivery:
@@ -108,8 +131,11 @@ async def _open(
 
 
 async def _was_answered(handle: WorkflowHandle[Any, Incident], finding: Finding) -> bool:
-    """Whether the last incident of this subject saw the finding, and nothing happened since."""
-    if (await handle.describe()).close_time is None:
+    """Whether the last incident of this subject saw the finding, and nothing happened since.
+
+    An incident that was terminated answered nothing.
+    """
+    if (await handle.describe()).status is not WorkflowExecutionStatus.COMPLETED:
         return False
     ended = await handle.result()
     return any(f.id == finding.id and f.last_seen >= finding.last_seen for f in ended.findings)

@@ -9,6 +9,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from firedoor.model.action import Nature
+from firedoor.model.plan import Failure
 
 T = TypeVar("T")
 
@@ -25,6 +26,8 @@ PATIENCE = {
     Nature.RECORD: timedelta(minutes=10),
 }
 PATIENCE_TO_REVERT = timedelta(days=7)
+
+UNKNOWN = 2  # no first attempt: something may have been done
 
 
 async def call(
@@ -54,3 +57,11 @@ def kind(error: ActivityError) -> str:
     """Return the name of the Firedoor error behind a failed activity, or an empty string."""
     cause = error.cause
     return cause.type or "" if isinstance(cause, ApplicationError) else ""
+
+
+def failure(error: ActivityError) -> Failure:
+    """Return which attempt failed last and what it did before; unknown counts as a late attempt."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.details:
+        return Failure.model_validate(cause.details[0])
+    return Failure(attempt=UNKNOWN)

@@ -20,7 +20,7 @@ from firedoor.model.containment import (
     Returned,
 )
 from firedoor.model.plan import Check, Plan, Proof, Receipt, Verdict
-from workflows.calls import PATIENCE, PATIENCE_TO_REVERT, call, kind, reason
+from workflows.calls import PATIENCE, PATIENCE_TO_REVERT, call, failure, kind, reason
 
 # How soon it looks again while reading back does not confirm the effect, and how often afterwards.
 FIRST_LOOK = timedelta(seconds=2)
@@ -110,9 +110,12 @@ class ContainmentWorkflow:
 
     def _not_applied(self, claim: Claim, error: ActivityError) -> Grant:
         """Record that applying failed; what may have taken effect stays ours to take back."""
-        stale = kind(error) == "PlanStale"
-        if not (stale and _first_attempt(error)):
+        stale, failed = kind(error) == "PlanStale", failure(error)
+        if not (stale and failed.attempt == 1 and not failed.made):
             self._applied.append(claim.plan)
+            if failed.made:
+                digest = claim.plan.digest
+                self._receipts.append(Receipt(plan_digest=digest, at=workflow.now(), calls=failed.made))
             self._hold(claim)
             self._state = LeaseState.FAILED
         return Grant(
@@ -212,9 +215,3 @@ def _rank(proof: Proof) -> int:
 def _unread(plan: Plan, why: str) -> Proof:
     check = Check(name="read back", ok=False, detail=why)
     return Proof(plan_digest=plan.digest, at=workflow.now(), verdict=Verdict.UNPROVEN, checks=(check,))
-
-
-def _first_attempt(error: ActivityError) -> bool:
-    """Whether nothing can have been done: an earlier attempt may have done a part."""
-    cause = error.cause
-    return isinstance(cause, ApplicationError) and cause.details[:1] == (1,)

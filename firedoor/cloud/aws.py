@@ -41,8 +41,11 @@ _DENIED = {
     "AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken", "InvalidClientTokenId",
     "UnauthorizedOperation",
 }  # fmt: skip
+# Too many calls, or too many at once on one thing: the same call is accepted later.
 _THROTTLED = {
-    "RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException",
+    "ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable",
+    "RequestLimitExceeded", "SlowDown", "SnapshotCreationPerVolumeRateExceeded", "Throttling",
+    "ThrottlingException", "TooManyRequestsException",
 }  # fmt: skip
 
 
@@ -97,11 +100,17 @@ class Aws:
 
     @contextmanager
     def only(self, calls: Sequence[Call]) -> Iterator[Permit]:
-        """Allow these changing calls and no other, and record each that is made."""
+        """Allow these changing calls and no other, and record each that is made.
+
+        An error that ends the block carries what was made until then.
+        """
         permit = Permit(calls)
         token = _permit.set(permit)
         try:
             yield permit
+        except errors.FiredoorError as error:
+            error.made = tuple(permit.made)
+            raise
         finally:
             _permit.reset(token)
 
@@ -160,8 +169,8 @@ def _assumed(base: boto3.Session, account: str, region: str, role: str) -> boto3
     if external_id := settings().aws_external_id:
         extra["ExternalId"] = external_id
     fetcher = AssumeRoleCredentialFetcher(
-        client_creator=base._session.create_client,  # type: ignore[attr-defined]
-        source_credentials=base.get_credentials(),  # type: ignore[arg-type]
+        client_creator=base._session.create_client,
+        source_credentials=base.get_credentials(),
         role_arn=f"arn:{partition}:iam::{account}:role/{role}",
         extra_args=extra,
     )

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -34,7 +34,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-GLOBAL = "global"
+GLOBAL: Final = "global"
 """The region of what has none: IAM principals and accounts."""
 
 

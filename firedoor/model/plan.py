@@ -115,6 +115,13 @@ class Receipt(Model):
     left: tuple[str, ...] = Field(default=(), description="what revert left alone, and why")
 
 
+class Failure(Model):
+    """What goes with the error of a failed attempt: which one it was, and what it did before."""
+
+    attempt: int
+    made: tuple[CallRecord, ...] = ()
+
+
 class Verdict(StrEnum):
     """What reading back said."""
 

@@ -1,15 +1,33 @@
 """A runbook: which findings it answers, and with which steps, in which order, approved by whom."""
 
+import re
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from fnmatch import fnmatchcase
+from typing import Annotated
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator
+from pydantic_core import PydanticCustomError
 
 from firedoor.model.base import Model, digest
-from firedoor.model.finding import Finding, Kind
+from firedoor.model.finding import Finding, Kind, Side
 
 NAME = r"^[a-z][a-z0-9_]*$"
+REFERENCE = "$"
+
+# What a step may take over from the finding, written `$addresses`, and how it is written down then.
+FACTS: Mapping[str, Callable[[Finding], JsonValue]] = {
+    "access_keys": lambda finding: list(finding.access_keys),
+    "addresses": lambda finding: [str(address) for address in finding.addresses],
+    "domains": lambda finding: list(finding.domains),
+    "local_addresses": lambda finding: [str(address) for address in finding.local_addresses],
+    "ports": lambda finding: list(finding.ports),
+    "region": lambda finding: finding.region,
+}
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LENGTH = re.compile(r"(\d{1,6})([smhd])")
+LENGTH_ISO = re.compile(r"-?P[0-9A-Z.]{2,30}")
 
 
 class Approval(StrEnum):
@@ -26,16 +44,56 @@ class When(Model):
         min_length=1, description="patterns of type names; * stands for any characters"
     )
     kinds: tuple[Kind, ...] = Field(default=(), description="kinds of subject; none means any")
+    side: Side | None = Field(
+        default=None,
+        description="where the subject stands: brute force by our instance is not brute force"
+        " against it; none means either",
+    )
     min_severity: float = Field(default=0, ge=0, le=10)
 
     def matches(self, finding: Finding) -> int | None:
-        """Return how exactly it matches, as fixed characters of the best pattern, or None."""
+        """Return how exactly it matches, as fixed characters of the best pattern, or None.
+
+        The runbook that matches a finding most exactly answers it. Two that could match one finding
+        equally well are an error in the catalogue, so the choice never depends on their order.
+        """
         if finding.severity < self.min_severity:
             return None
         if self.kinds and finding.subject.kind not in self.kinds:
             return None
-        fits = [len(t.replace("*", "")) for t in self.types if fnmatchcase(finding.type, t)]
+        if self.side is not None and finding.side is not self.side:
+            return None
+        fits = [exactness(pattern) for pattern in self.types if _fits(pattern, finding.type)]
         return max(fits, default=None)
+
+
+def exactness(pattern: str) -> int:
+    """Return how many characters of a pattern are fixed."""
+    return len(pattern.replace("*", ""))
+
+
+def resolve(params: Mapping[str, JsonValue], finding: Finding) -> dict[str, JsonValue]:
+    """Return a step's parameters with every reference replaced by what the finding says.
+
+    Pure: workflows call it, and every replay must find the same.
+    """
+    return {name: _resolved(value, finding) for name, value in params.items()}
+
+
+def _length(value: object) -> object:
+    """Read a length of time with its unit, since 900 says nothing at 03:00."""
+    if isinstance(value, str):
+        if short := LENGTH.fullmatch(value):
+            return timedelta(**{UNITS[short[2]]: int(short[1])})
+        if LENGTH_ISO.fullmatch(value):
+            return value
+    if isinstance(value, timedelta):
+        return value
+    raise PydanticCustomError("length", "expected a length of time with its unit: 15m, 4h or 1d")
+
+
+Length = Annotated[timedelta, BeforeValidator(_length)]
+"""A length of time as people write it, `15m`, or as ISO 8601 does, `PT15M`."""
 
 
 class Step(Model):
@@ -46,21 +104,44 @@ class Step(Model):
     on: Kind | None = Field(
         default=None, description="act on the finding's subjects of this kind; none: on the first"
     )
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = Field(default=(), description="ids of steps that come first")
     approval: Approval = Approval.ASK
-    deadline: timedelta = Field(
+    deadline: Length = Field(
         default=timedelta(minutes=15), gt=timedelta(0), description="silence until then is no"
     )
-    params: dict[str, JsonValue] = Field(default_factory=dict, alias="with")
+    params: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        alias="with",
+        description="for the action; $addresses and the like are taken from the finding",
+    )
+    waives: tuple[str, ...] = Field(
+        default=(), description="evidence that the action wants first, and that is given up here"
+    )
+    because: str = Field(
+        default="", description="why nobody is asked before a containment, or evidence is waived"
+    )
 
     model_config = {**Model.model_config, "validate_by_name": True, "validate_by_alias": True}
+
+    @field_validator("params")
+    @classmethod
+    def _references_are_known(cls, params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in sorted(set(_references(list(params.values())))):
+            if name not in FACTS:
+                known = ", ".join(REFERENCE + fact for fact in FACTS)
+                raise PydanticCustomError(
+                    "unknown_fact",
+                    "${name} is not a fact that a finding states: expected one of {known}",
+                    {"name": name, "known": known},
+                )
+        return params
 
 
 class Runbook(Model):
     """A file of `runbooks/`, as it is pinned into each incident."""
 
     id: str = Field(pattern=NAME)
-    title: str
+    title: str = Field(min_length=1)
     description: str = ""
     when: When | None = Field(default=None, description="none only in the default runbook")
     steps: tuple[Step, ...] = Field(min_length=1)
@@ -68,16 +149,55 @@ class Runbook(Model):
     @field_validator("steps")
     @classmethod
     def _steps_fit_together(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        ids: set[str] = set()
-        for step in steps:
-            if step.id in ids:
-                raise ValueError(f"step {step.id} occurs twice")
-            if unknown := [n for n in step.needs if n not in ids]:
-                raise ValueError(f"step {step.id} needs {', '.join(unknown)}, which no earlier step is")
-            ids.add(step.id)
+        ids = [step.id for step in steps]
+        for index, step in enumerate(steps):
+            if step.id in ids[:index]:
+                raise _misfit(index, "id", f"step {step.id} occurs twice", "give it another id")
+            for need in step.needs:
+                if need in ids[index:]:
+                    problem = f"needs {need}, which is not an earlier step"
+                    raise _misfit(index, "needs", problem, f"move {need} up, before {step.id}")
+                if need not in ids:
+                    earlier = ", ".join(ids[:index]) or "none"
+                    problem = f"needs {need}, which is no step at all"
+                    raise _misfit(index, "needs", problem, f"earlier steps are {earlier}")
         return steps
 
     @property
     def digest(self) -> str:
         """The name by which a history refers to this exact text."""
         return digest(self)
+
+
+def _misfit(index: int, member: str, problem: str, mend: str) -> PydanticCustomError:
+    context = {"problem": problem, "mend": mend, "index": index, "member": member}
+    return PydanticCustomError("misfit", "step {index}: {problem}: {mend}", context)
+
+
+def _fits(pattern: str, text: str) -> bool:
+    # Not fnmatch: to it ? and [ are special, too.
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
+
+
+def _references(value: JsonValue) -> list[str]:
+    match value:
+        case str() if value.startswith(REFERENCE):
+            return [value.removeprefix(REFERENCE)]
+        case dict():
+            return [name for inner in value.values() for name in _references(inner)]
+        case list():
+            return [name for inner in value for name in _references(inner)]
+        case _:
+            return []
+
+
+def _resolved(value: JsonValue, finding: Finding) -> JsonValue:
+    match value:
+        case str() if value.startswith(REFERENCE):
+            return FACTS[value.removeprefix(REFERENCE)](finding)
+        case dict():
+            return {name: _resolved(inner, finding) for name, inner in value.items()}
+        case list():
+            return [_resolved(inner, finding) for inner in value]
+        case _:
+            return value

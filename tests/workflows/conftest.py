@@ -1,5 +1,7 @@
 """Workflows on a real server whose clocks can be wound forward, with a world of doors."""
 
+import os
+import re
 import sysconfig
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -55,10 +57,13 @@ def task_queue(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest_asyncio.fixture
-async def client(clocks: WorkflowEnvironment, world: World, task_queue: str) -> AsyncIterator[Client]:
+async def client(
+    clocks: WorkflowEnvironment, world: World, task_queue: str, request: pytest.FixtureRequest
+) -> AsyncIterator[Client]:
     """A client whose world has a worker. Without a cache, so that every task is a replay, too.
 
-    Clocks stand still until a test winds them forward.
+    Clocks stand still until a test winds them forward. FIREDOOR_RECORD names the directory in which
+    the histories of the tests marked `golden` are to be saved.
     """
     async with Worker(
         clocks.client,
@@ -70,3 +75,18 @@ async def client(clocks: WorkflowEnvironment, world: World, task_queue: str) -> 
     ):
         with clocks.with_time_skipping_disabled():
             yield clocks.client
+    directory = os.environ.get("FIREDOOR_RECORD")
+    if directory and request.node.get_closest_marker("golden"):
+        await _record(clocks.client, task_queue, request.node.name, directory)
+
+
+
+async def _record(client: Client, queue: str, test: str, directory: str) -> None:
+    """Save the histories of a test; they are replayed for ever after."""
+    async for execution in client.list_workflows(f"TaskQueue='{queue}'"):
+        handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+        history = (await handle.fetch_history()).to_json()
+        name = f"{test.removeprefix('test_')}.{execution.workflow_type.lower()}.json"
+        # Which process on which machine recorded it is nobody's business.
+        history = re.sub(r'"identity": ?"[^"]*"', '"identity": "test"', history)
+        (Path(directory) / name).write_text(history)

@@ -64,6 +64,7 @@ async def give_back(client: Client, lease: str, incident: str) -> Returned:
     return returned
 
 
+@pytest.mark.golden
 async def test_rule_5_opens_only_when_the_last_holder_lets_go(client: Client, world: World, room: Resource) -> None:
     first = await acquire(client, planned(world, room, "incident/one"))
     second = await acquire(client, planned(world, room, "incident/two"))
@@ -99,6 +100,7 @@ async def test_stale_plan_is_not_applied_and_leaves_no_lease(client: Client, wor
     await client.get_workflow_handle(containment_id(plan)).result()
 
 
+@pytest.mark.golden
 async def test_what_an_unknown_outcome_did_is_taken_back(client: Client, world: World, room: Resource) -> None:
     # The first attempt closes the door and its answer is lost; before the second one somebody
     # forces it half open. It is not as planned, and perhaps our doing: release must cope.
@@ -113,6 +115,7 @@ async def test_what_an_unknown_outcome_did_is_taken_back(client: Client, world: 
     assert world.doors[room.id] == "open"
 
 
+@pytest.mark.golden
 async def test_failed_revert_is_told_and_can_be_tried_again(client: Client, world: World, room: Resource) -> None:
     grant = await acquire(client, planned(world, room, "incident/one"))
     world.trouble["revert"] = [AccessDenied("AccessDenied", "not now", "Open")]
@@ -135,6 +138,7 @@ async def test_revert_leaves_alone_what_somebody_changed(client: Client, world: 
     assert "bricked up" in returned.receipts[0].left[0]
 
 
+@pytest.mark.golden
 async def test_rule_6_drift_is_noticed(
     clocks: WorkflowEnvironment, client: Client, world: World, room: Resource
 ) -> None:

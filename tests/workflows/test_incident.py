@@ -24,7 +24,7 @@ from firedoor.model.incident import (
 )
 from firedoor.model.runbook import Approval
 from firedoor.testing import NOW, RESPONDER, World, finding, instance, step
-from worker.client import Handover, deliver
+from worker.client import Handover, ask, deliver
 
 Handle = WorkflowHandle[object, Incident]
 
@@ -85,26 +85,22 @@ def decision(handle: Handle, asked: StepRecord, answer: Answer = Answer.APPROVE,
 
 
 async def decide(handle: Handle, vote: Decision) -> Ruling:
-    ruling: Ruling = await handle.execute_update("decide", vote, id=vote.digest, result_type=Ruling)
-    return ruling
+    return await ask(handle, "decide", vote, Ruling, vote.digest)
 
 
 async def release(handle: Handle, *steps: str) -> Released:
     order = Release(by=RESPONDER, reason="it is over", steps=steps)
-    released: Released = await handle.execute_update("release", order, result_type=Released)
-    return released
+    return await ask(handle, "release", order, Released, uuid4().hex)
 
 
 async def close(handle: Handle) -> Ruling:
-    ruling: Ruling = await handle.execute_update(
-        "close", Close(by=RESPONDER, reason="done"), result_type=Ruling
-    )
-    return ruling
+    return await ask(handle, "close", Close(by=RESPONDER, reason="done"), Ruling, uuid4().hex)
 
 
 ASK = {"approval": Approval.ASK}
 
 
+@pytest.mark.golden
 async def test_whole_way_from_finding_to_closed_incident(client: Client, world: World, fire: Finding) -> None:
     steps = (step("photo", "photograph"), step("door", "close_door", "photo", **ASK), step("tell", "tell", "door"))
     handle = await started(client, world.arrival(fire, *steps))
@@ -132,6 +128,7 @@ async def test_whole_way_from_finding_to_closed_incident(client: Client, world: 
     ]  # fmt: skip
 
 
+@pytest.mark.golden
 async def test_denied_step_ends_the_steps_that_need_it(client: Client, world: World, fire: Finding) -> None:
     steps = (step("door", "close_door", **ASK), step("tell", "tell", "door"), step("photo", "photograph"))
     handle = await started(client, world.arrival(fire, *steps))
@@ -145,6 +142,7 @@ async def test_denied_step_ends_the_steps_that_need_it(client: Client, world: Wo
     assert world.doors == {}
 
 
+@pytest.mark.golden
 async def test_rule_10_silence_is_no(clocks: WorkflowEnvironment, client: Client, world: World, fire: Finding) -> None:
     handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
     await until(handle, asking)
@@ -166,6 +164,7 @@ async def test_rule_2_decision_for_another_plan_is_refused(client: Client, world
     assert world.calls == []
 
 
+@pytest.mark.golden
 async def test_rule_2_changed_target_voids_the_vote_and_is_asked_again(
     client: Client, world: World, fire: Finding
 ) -> None:
@@ -231,6 +230,7 @@ async def test_chat_can_bring_a_vote_by_signal(client: Client, world: World, fir
     assert one(await until(handle, at_rest), "door").state is StepState.PROVEN
 
 
+@pytest.mark.golden
 async def test_rule_8_containment_does_not_wait_for_evidence_to_succeed(
     client: Client, world: World, fire: Finding
 ) -> None:
@@ -272,6 +272,7 @@ async def test_rule_9_failed_step_never_undoes_another(client: Client, world: Wo
     assert world.doors == {fire.subject.id: "closed", other.id: "protected"}
 
 
+@pytest.mark.golden
 async def test_rule_14_sample_finding_never_acts(client: Client, world: World, fire: Finding) -> None:
     sample = fire.model_copy(update={"sample": True})
 
@@ -311,6 +312,15 @@ async def test_new_activity_after_the_end_starts_a_new_incident(client: Client, 
     assert delivery.outcome is Handover.STARTED
 
 
+async def test_terminated_incident_has_answered_nothing(client: Client, world: World, fire: Finding) -> None:
+    arrival = world.arrival(fire, step("photo", "photograph"))
+    first = await started(client, arrival)
+    await first.terminate()
+
+    assert (await deliver(client, arrival)).outcome is Handover.STARTED
+
+
+@pytest.mark.golden
 async def test_second_runbook_joins_the_same_incident(client: Client, world: World, fire: Finding) -> None:
     handle = await started(client, world.arrival(fire, step("photo", "photograph")))
     await until(handle, at_rest)
@@ -323,6 +333,7 @@ async def test_second_runbook_joins_the_same_incident(client: Client, world: Wor
     assert world.calls == [f"photograph {fire.subject.id}", f"close {fire.subject.id}"]
 
 
+@pytest.mark.golden
 async def test_many_deliveries_at_once_are_one_incident(client: Client, world: World, room: Resource) -> None:
     arrivals = [world.arrival(finding(f"f-{n}", subject=room), step("door", "close_door")) for n in range(30)]
 
@@ -378,6 +389,7 @@ async def test_rule_4_lost_answer_is_read_back_and_done_once(client: Client, wor
     assert world.calls == [f"close {fire.subject.id}", f"open {fire.subject.id}"]
 
 
+@pytest.mark.golden
 async def test_cancelled_incident_applies_nothing_more_and_holds_what_it_holds(
     client: Client, world: World, fire: Finding
 ) -> None:

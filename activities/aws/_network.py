@@ -1,0 +1,133 @@
+"""What the network actions read alike: interfaces, load balancers, remarks for approvers."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import JsonValue
+
+from firedoor.cloud.aws import Aws
+from firedoor.errors import CloudError, Refused
+from firedoor.model.plan import Check, Proof, Verdict
+
+MOST_TARGET_GROUPS = 25
+"""Each is asked for its targets, so more of them in one VPC are not looked through."""
+
+SETTLE = 1.0
+"""Seconds by which EC2's answers may lag behind its changes."""
+
+_IDS = {
+    "NetworkAcls": "NetworkAclId",
+    "NetworkInterfaces": "NetworkInterfaceId",
+    "RouteTables": "RouteTableId",
+    "SecurityGroups": "GroupId",
+    "Vpcs": "VpcId",
+}
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What a look around a target adds to a plan."""
+
+    blast_radius: tuple[str, ...] = ()
+    preflight: tuple[Check, ...] = ()
+
+
+def interfaces(aws: Aws, instance: str) -> list[dict[str, Any]]:
+    """Read all network interfaces of an instance, in the order of their ids."""
+    return by_filter(aws, "DescribeNetworkInterfaces", "attachment.instance-id", [instance])
+
+
+def by_filter(aws: Aws, operation: str, name: str, values: Iterable[str]) -> list[dict[str, Any]]:
+    """Read what passes one EC2 filter, in the order of ids; what does not exist is left out."""
+    key = operation.removeprefix("Describe")
+    wanted = [{"Name": name, "Values": sorted(set(values))}]
+    found = aws.pages("ec2", operation, key, Filters=wanted)
+    return sorted(found, key=lambda item: str(item[_IDS[key]]))
+
+
+def tags(resource: dict[str, Any]) -> dict[str, str]:
+    """Return an EC2 resource's tags; interfaces call them TagSet."""
+    return {
+        tag["Key"]: tag["Value"] for tag in resource.get("Tags") or resource.get("TagSet") or ()
+    }
+
+
+def addresses(interface: dict[str, Any]) -> list[str]:
+    """Return the addresses of an interface, private ones first, of both families."""
+    private = interface.get("PrivateIpAddresses") or []
+    associations = [place.get("Association") or {} for place in (*private, interface)]
+    public = dict.fromkeys(a["PublicIp"] for a in associations if a.get("PublicIp"))
+    return [
+        *(address["PrivateIpAddress"] for address in private),
+        *(address["Ipv6Address"] for address in interface.get("Ipv6Addresses") or []),
+        *public,
+    ]
+
+
+def target_groups(aws: Aws, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the target groups that send traffic to an instance, given its interfaces.
+
+    Targets are registered by the instance's id or by an address. Raises `Refused` where the VPC has
+    more target groups than are worth asking.
+    """
+    vpcs = {interface["VpcId"] for interface in found}
+    ids = {interface["Attachment"]["InstanceId"] for interface in found}
+    ids |= {address for interface in found for address in addresses(interface)}
+    groups = [
+        group
+        for group in aws.pages("elbv2", "DescribeTargetGroups", "TargetGroups")
+        if group.get("VpcId") in vpcs
+    ]
+    if len(groups) > MOST_TARGET_GROUPS:
+        number = counted(len(groups), "target group")
+        raise Refused(f"{number} in {', '.join(sorted(vpcs))}: look there by hand")
+    if not groups:
+        return []
+    health = aws.together(*(partial(_targets, aws, group["TargetGroupArn"]) for group in groups))
+    return [group for group, targets in zip(groups, health, strict=True) if ids & targets]
+
+
+def tried(name: str, look: Callable[[], Remarks]) -> Remarks:
+    """Look around; what could not be seen becomes a remark, as containment must not wait for it."""
+    try:
+        return look()
+    except (CloudError, Refused) as error:
+        return Remarks(preflight=(Check(name=name, ok=False, detail=str(error)),))
+
+
+def together(aws: Aws, *looks: Callable[[], Remarks]) -> Remarks:
+    """Look around in several directions at once, and put the remarks into one, without repeats."""
+    seen = aws.together(*looks)
+    return Remarks(
+        blast_radius=tuple(dict.fromkeys(line for one in seen for line in one.blast_radius)),
+        preflight=tuple(dict.fromkeys(check for one in seen for check in one.preflight)),
+    )
+
+
+def settled(look: Callable[[], Proof]) -> Proof:
+    """Look whether an effect holds, and look again before saying that it does not."""
+    proof = look()
+    if proof.verdict is Verdict.PROVEN:
+        return proof
+    time.sleep(SETTLE)
+    return look()
+
+
+def strings(value: JsonValue) -> list[str]:
+    """Return a plan's list of strings as such; what is no list holds none."""
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 subnet`, `2 subnets`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _targets(aws: Aws, group: str) -> set[str]:
+    health = aws.pages(
+        "elbv2", "DescribeTargetHealth", "TargetHealthDescriptions", TargetGroupArn=group
+    )
+    return {str(target["Target"]["Id"]) for target in health}

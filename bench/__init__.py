@@ -1,0 +1,1 @@
+"""Measurements, of what a claim about speed rests on."""

@@ -1,0 +1,136 @@
+"""The command `firedoor`: what there is, loaded only when it is called, and how it ends."""
+
+import gc
+import os
+import sys
+from contextlib import suppress
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from firedoor import __version__
+from firedoor.errors import BadInput, FiredoorError, Unavailable, Unreachable
+
+STATUSES = (
+    "Exit status: 0 done; 1 refused, not found or not proven; 2 bad input; 3 no server answers;"
+    " 130 interrupted."
+)
+
+
+class Place(NamedTuple):
+    """Where a command is, and what the list of commands says of it."""
+
+    module: str
+    help: str
+
+
+PLACES: dict[str, Place] = {
+    "up": Place("firedoor.cli.server", "Run all of it here: server, worker and intake."),
+    "worker": Place("firedoor.cli.server", "Run a worker for a server that is there."),
+    "submit": Place("firedoor.cli.findings", "Hand findings over, for incidents to respond."),
+    "incidents": Place("firedoor.cli.incidents", "List incidents, newest first."),
+    "show": Place("firedoor.cli.incidents", "Show all that is known of an incident."),
+    "watch": Place("firedoor.cli.incidents", "Follow an incident until it is closed."),
+    "approve": Place("firedoor.cli.decisions", "Approve plans that wait for a decision."),
+    "deny": Place("firedoor.cli.decisions", "Deny plans that wait for a decision."),
+    "release": Place("firedoor.cli.containments", "Let containments go, undoing their changes."),
+    "close": Place("firedoor.cli.incidents", "Close an incident that holds nothing any more."),
+    "findings": Place("firedoor.cli.findings", "Read findings without starting anything."),
+    "runbooks": Place("firedoor.cli.runbooks", "List, check and try out runbooks."),
+    "audit": Place("firedoor.cli.audit", "Check what happened."),
+}
+"""Every command, in the order of the help; the one list that a new command joins."""
+
+
+class Commands(TyperGroup):
+    """The commands of `PLACES`; listing and completing them imports none."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, place in PLACES.items():
+            self.add_command(TyperCommand(name, help=place.help, rich_markup_mode=None))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command itself, loaded, for it is about to be used."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name and listed else listed, rest
+
+
+# Without Rich in its help: importing that costs more than all else that `--help` does.
+app = typer.Typer(
+    cls=Commands,
+    epilog=STATUSES,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> NoReturn:
+    """Run the command that the arguments name, and say in one line what went wrong."""
+    # Looking for plugins reads the metadata of every package that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # What is imported is never garbage; looking for it there takes a tenth of a short command.
+    gc.disable()
+    code = _run()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    # The interpreter's own way out aborts now and then (status 134) when threads of Temporal's
+    # runtime are still about; there is nothing left to be done on it.
+    os._exit(code)
+
+
+def load(name: str) -> Any:
+    """Import the module of a command, and return the command."""
+    group = typer.main.get_group(import_module(PLACES[name].module).app)
+    gc.freeze()
+    gc.enable()
+    return group.commands[name]
+
+
+def status(error: FiredoorError) -> int:
+    """Return the exit status that tells a script what kind of error it was."""
+    match error:
+        case BadInput():
+            return 2
+        case Unreachable() | Unavailable():
+            return 3
+        case _:
+            return 1
+
+
+def one_line(text: str) -> str:
+    """Return a text whose line breaks and control characters cannot act on a terminal."""
+    return " ".join(text.split()).translate(dict.fromkeys((*range(32), 127)))
+
+
+def _run() -> int:
+    try:
+        app(prog_name="firedoor")
+    except FiredoorError as error:
+        sys.stderr.write(f"firedoor: {one_line(str(error))}\n")
+        return status(error)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"firedoor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def firedoor(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Respond to findings in the cloud: durable, approved, and reversible."""

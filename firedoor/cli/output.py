@@ -1,0 +1,104 @@
+"""What all commands share when they speak: one JSON document, or text for people."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from firedoor.errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+WIDE = 1000
+"""How wide a line may be where there is no terminal: one row stays one line."""
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return a console for people: coloured on a terminal, plain text elsewhere."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDE
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def show(renderable: "RenderableType", *, stderr: bool = False) -> None:
+    """Print something for people; without a terminal, no line ends in blanks."""
+    out = console(stderr=stderr)
+    if out.is_terminal:
+        out.print(renderable)
+        return
+    with out.capture() as captured:
+        out.print(renderable)
+    lines = [text.rstrip() for text in captured.get().rstrip().splitlines()]
+    out.file.write("".join(f"{text}\n" for text in lines))
+    out.file.flush()
+
+
+def document(value: Any) -> None:
+    """Print one JSON document: indented on a terminal, on one line elsewhere."""
+    indent = 2 if sys.stdout.isatty() else None
+    line(json.dumps(_plain(value), indent=indent, ensure_ascii=False))
+
+
+def line(text: str) -> None:
+    """Print one line, at once, so that who reads a stream of them need not wait."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Say on standard error what is being waited for, if somebody is looking."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with console(stderr=True).status(what):
+        yield
+
+
+def can_ask() -> bool:
+    """Whether there is a person to be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirm(question: str) -> bool:
+    """Ask a person, who says no by saying nothing."""
+    return typer.confirm(question, default=False, err=True)
+
+
+def need_reason(reason: str | None, *, asking: bool) -> str:
+    """Return the reason that was given, or ask for it; raises `BadInput` if nobody can be asked."""
+    if reason is None and asking:
+        reason = str(typer.prompt("Reason", err=True))
+    if reason is None or not reason.strip():
+        raise BadInput("--reason", "", "say why; it is kept with the incident")
+    return reason
+
+
+def need_consent(*, yes: bool, reason: str | None) -> bool:
+    """Return whether to ask; raises `BadInput` without a terminal, unless all is said already."""
+    if can_ask():
+        return not yes
+    if not yes or reason is None:
+        raise BadInput("no terminal to ask on", "", "give --yes and --reason")
+    return False
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as what JSON knows."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", by_alias=True)
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, dict):
+        return {str(key): _plain(member) for key, member in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [_plain(member) for member in value]
+    return value

@@ -1,0 +1,355 @@
+"""What people read: plans as differences, steps, incidents and lists, for a terminal or as text.
+
+Names, tags and descriptions come from the account that is under attack, so nothing of them is
+taken for markup, and no control character of theirs reaches the terminal.
+"""
+
+import json
+import unicodedata
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from difflib import unified_diff
+
+from pydantic import JsonValue
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from firedoor.model.decision import Answer, Vote
+from firedoor.model.evidence import Evidence
+from firedoor.model.finding import Finding
+from firedoor.model.incident import Entry, Incident, Status, StepRecord, StepState
+from firedoor.model.plan import (
+    Call,
+    CallRecord,
+    Change,
+    Check,
+    Outcome,
+    Plan,
+    Proof,
+    Receipt,
+    Verdict,
+)
+
+ADDED, REMOVED, GOOD, BAD, QUIET = "green", "red", "green", "bold red", "dim"
+ABSENT = "(not there)"
+CONTEXT = 2  # unchanged lines around a difference in a document
+SHORT = 72  # characters; longer documents are shown line by line
+
+STATES = {
+    StepState.ASKING: "bold yellow",
+    StepState.PROVEN: GOOD,
+    StepState.DONE: GOOD,
+    StepState.UNPROVEN: "yellow",
+    StepState.DRIFTED: BAD,
+    StepState.DENIED: "red",
+    StepState.EXPIRED: "red",
+    StepState.REFUSED: "red",
+    StepState.FAILED: BAD,
+    StepState.SKIPPED: QUIET,
+    StepState.RELEASED: "cyan",
+}
+STATUSES = {
+    Status.AWAITING_APPROVAL: "bold yellow",
+    Status.CONTAINED: GOOD,
+    Status.UNPROVEN: "yellow",
+    Status.INCOMPLETE: BAD,
+    Status.RELEASED: "cyan",
+    Status.CLOSED: QUIET,
+    Status.SAMPLE: QUIET,
+}
+
+
+def plan(shown: Plan) -> RenderableType:
+    """Render a plan: one sentence, the difference, and all that speaks against it."""
+    parts: list[RenderableType] = [_text(shown.summary, "bold")]
+    subject = shown.target.subject
+    parts.append(_text(f"{shown.action} on {subject.path}", QUIET))
+    if not shown.calls:
+        parts.append(_text("changes nothing in the account", QUIET))
+    parts += _section("Must not be done", [_marked("x", BAD, why) for why in shown.refusals], BAD)
+    parts += _section("Changes", [change(c) for c in shown.changes])
+    parts += _section("Calls", _calls(shown.calls))
+    parts += _section(
+        "Who will feel it", [_marked("-", "yellow", who) for who in shown.blast_radius]
+    )
+    parts += _section(
+        "Cannot be brought back", [_marked("!", BAD, what) for what in shown.lost], BAD
+    )
+    parts += _section(
+        "Undo", _calls(shown.undo) or ([_text("there is none")] if shown.calls else [])
+    )
+    parts += _section("Checked before", [_check(check) for check in shown.preflight])
+    return Group(*parts)
+
+
+def undo(shown: Plan) -> RenderableType:
+    """Render what taking a plan back brings back, and what it cannot."""
+    back = [Change(**{**dict(c), "before": c.after, "after": c.before}) for c in shown.changes]
+    parts = _section("Changes back", [change(c) for c in reversed(back)])
+    parts += _section("Calls", _calls(shown.undo))
+    parts += _section(
+        "Cannot be brought back", [_marked("!", BAD, what) for what in shown.lost], BAD
+    )
+    return Padding.indent(Group(*parts), 2)
+
+
+def change(shown: Change) -> RenderableType:
+    """Render one change: the lines that go with a minus, those that come with a plus."""
+    head = _text(f"{shown.resource}  {shown.attribute}", "bold")
+    return Group(head, Padding.indent(_difference(shown.before, shown.after), 2))
+
+
+def step(shown: StepRecord, now: datetime) -> RenderableType:
+    """Render a step with all that happened in it."""
+    head = Text.assemble(
+        _text(shown.key, "bold"), "  ", _text(shown.state, STATES.get(shown.state, ""))
+    )
+    if shown.deadline is not None and shown.state is StepState.ASKING:
+        head.append_text(_text(f"  {left(shown.deadline - now)}", "bold yellow"))
+    if shown.reason:
+        head.append_text(_text(f"  {shown.reason}"))
+    parts: list[RenderableType] = []
+    for each in shown.proposal.plans if shown.proposal else ():
+        parts += [plan(each), Text()]
+    if shown.plan_digest:
+        parts.append(_text(f"digest {shown.plan_digest}", QUIET))
+    parts += _section("Votes", [_vote(vote) for vote in shown.votes])
+    parts += _section("Done", receipts(shown.receipts))
+    parts += _section("Read back", [_proof(proof) for proof in shown.proofs])
+    parts += _section("Evidence", [_evidence(item) for item in shown.evidence])
+    parts += _section("Holds", [_text(lease) for lease in shown.leases])
+    return Group(head, *(Padding.indent(part, 2) for part in parts), Text())
+
+
+def incident(shown: Incident, now: datetime) -> RenderableType:
+    """Render an incident: how it stands first, then the findings, every step, and the timeline."""
+    return Group(
+        overview(shown, now),
+        *_section("Findings", [_finding(finding) for finding in shown.findings]),
+        Text(),
+        *(step(record, now) for record in shown.steps),
+        *_section("Timeline", [timeline(shown.timeline)]),
+    )
+
+
+def overview(shown: Incident, now: datetime) -> RenderableType:
+    """Render how an incident stands, in a few lines."""
+    status = _text(shown.status, STATUSES.get(shown.status, ""))
+    life = f"opened {_time(shown.opened_at)}"
+    if shown.closed_at is not None:
+        life += f", closed {_time(shown.closed_at)}"
+    steps = _table("step", "state", "")
+    for record in shown.steps:
+        waits = record.state is StepState.ASKING and record.deadline is not None
+        note = left(record.deadline - now) if waits and record.deadline else record.reason
+        style = STATES.get(record.state, "")
+        steps.add_row(_text(record.key), _text(record.state, style), _text(note))
+    return Group(
+        Text.assemble(_text(shown.id, "bold"), "  ", status),
+        _text(f"{life}, runbooks {', '.join(shown.runbooks) or 'none'}", QUIET),
+        *_section("", [steps] if shown.steps else []),
+    )
+
+
+def proposals(shown: Iterable[StepRecord], now: datetime) -> RenderableType:
+    """Render what waits for a decision, and for how long."""
+    return Group(*(step(record, now) for record in shown))
+
+
+def receipts(shown: Iterable[Receipt]) -> list[RenderableType]:
+    """Render what was done: each call with its request id, and what was left alone."""
+    lines: list[RenderableType] = []
+    for receipt in shown:
+        lines += [_made(call) for call in receipt.calls]
+        lines += [_marked("!", "yellow", f"left alone: {why}") for why in receipt.left]
+        if not (receipt.calls or receipt.left or receipt.evidence):
+            lines.append(_text(f"{_time(receipt.at)}  nothing had to be changed", QUIET))
+    return lines
+
+
+def timeline(shown: Iterable[Entry]) -> RenderableType:
+    """Render a timeline, one line an event."""
+    table = _table()
+    for entry in shown:
+        table.add_row(
+            _text(_time(entry.at), QUIET),
+            _text(entry.event),
+            _text(entry.step, "bold"),
+            _text(entry.detail),
+        )
+    return table
+
+
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> RenderableType:
+    """Render rows under their heads, without lines, so that other programs can read them too."""
+    made = _table(*heads)
+    for row in rows:
+        made.add_row(*(_text(cell, STATUSES.get(cell, "")) for cell in row))  # type: ignore[call-overload]
+    return made
+
+
+def left(time: timedelta) -> str:
+    """Return how much time is left, in words."""
+    seconds = int(time.total_seconds())
+    if seconds <= 0:
+        return "time is up"
+    hours, minutes = divmod(seconds // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min left"
+    return f"{minutes} min {seconds % 60} s left" if minutes else f"{seconds} s left"
+
+
+def clean(text: str) -> str:
+    """Return a text in which control and direction characters are spelled out, not obeyed."""
+    return "".join(c if _is_harmless(c) else f"\\u{ord(c):04x}" for c in text)
+
+
+def _is_harmless(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(clean(text), style)
+
+
+def _section(name: str, lines: list[RenderableType], style: str = "bold") -> list[RenderableType]:
+    if not lines:
+        return []
+    head = [_text(name, style)]
+    return [*head, *(Padding.indent(line, 2) for line in lines)]
+
+
+def _marked(mark: str, style: str, text: str) -> Text:
+    return Text.assemble((f"{mark} ", style), _text(text))
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, show_header=any(heads), pad_edge=False, padding=(0, 2, 0, 0))
+    for head in heads:
+        table.add_column(head.upper(), overflow="fold", header_style=QUIET)
+    return table
+
+
+# Differences
+
+
+def _difference(before: JsonValue, after: JsonValue) -> Text:
+    """Return two values as lines that go and lines that come; of documents only what differs."""
+    old, new = _opened(before), _opened(after)
+    short = max(len(_on_one_line(old)), len(_on_one_line(new))) <= SHORT
+    before_lines, after_lines = (_lines(value, short=short) for value in (old, new))
+    lines = Text()
+    if len(before_lines) == 1 or len(after_lines) == 1:
+        _append(lines, "-", before_lines, REMOVED)
+        _append(lines, "+", after_lines, ADDED)
+    else:
+        for text in list(unified_diff(before_lines, after_lines, n=CONTEXT, lineterm=""))[2:]:
+            style = {"-": REMOVED, "+": ADDED, "@": QUIET}.get(text[0], "")
+            _append(lines, text[0], ["..." if text[0] == "@" else text[1:]], style)
+    lines.rstrip()
+    return lines
+
+
+def _append(lines: Text, mark: str, values: list[str], style: str) -> None:
+    for value in values:
+        lines.append(f"{' ' if mark == '@' else mark} {clean(value)}\n", style)
+
+
+def _lines(value: JsonValue, *, short: bool) -> list[str]:
+    if value is None:
+        return [ABSENT]
+    if isinstance(value, str):
+        return value.splitlines() or ["(empty)"]
+    if short:
+        return [_on_one_line(value)]
+    # Sorted, so that a document that only came back in another order shows no difference.
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True).splitlines()
+
+
+def _on_one_line(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _opened(value: JsonValue) -> JsonValue:
+    """Return the document that a string holds, as policies are kept, or else the value itself."""
+    if not isinstance(value, str) or not value.startswith(("{", "[")):
+        return value
+    try:
+        opened: JsonValue = json.loads(value)
+    except ValueError:
+        return value
+    return opened
+
+
+# Lines
+
+
+def _calls(calls: Iterable[Call]) -> list[RenderableType]:
+    return [
+        Text.assemble(
+            (f"{number}  ", QUIET), _text(_name(call)), "  ", _text(_parameters(call), QUIET)
+        )
+        for number, call in enumerate(calls, 1)
+    ]
+
+
+def _name(call: Call | CallRecord) -> str:
+    return f"{call.service}:{call.operation}"
+
+
+def _parameters(call: Call | CallRecord) -> str:
+    shown = ((k, v if isinstance(v, str) else json.dumps(v)) for k, v in call.parameters.items())
+    return " ".join(f"{name}={value}" for name, value in shown)
+
+
+def _made(call: CallRecord) -> Text:
+    style = GOOD if call.outcome is Outcome.OK else BAD
+    line = Text.assemble(
+        (_time(call.at), QUIET), "  ", _text(_name(call)), "  ", (call.outcome, style)
+    )
+    return line.append_text(_text(f"  {call.detail} {call.request_id}".replace("   ", "  "), QUIET))
+
+
+def _check(check: Check) -> Text:
+    said = f"{check.name}: {check.detail}" if check.detail else check.name
+    return _marked("ok", GOOD, said) if check.ok else _marked("no", BAD, said)
+
+
+def _vote(vote: Vote) -> Text:
+    decision, ruling = vote.decision, vote.ruling
+    style = GOOD if decision.answer is Answer.APPROVE else "red"
+    line = Text.assemble(
+        (_time(vote.received_at), QUIET), "  ", _text(decision.responder, "bold"), "  "
+    )
+    line.append_text(_text(decision.answer, style)).append_text(_text(f"  {decision.reason}"))
+    if not ruling.accepted:
+        line.append_text(_text(f"  refused: {ruling.reason}", BAD))
+    return line
+
+
+def _proof(proof: Proof) -> RenderableType:
+    style = {Verdict.PROVEN: GOOD, Verdict.DRIFTED: BAD}.get(proof.verdict, "yellow")
+    head = Text.assemble((_time(proof.at), QUIET), "  ", (proof.verdict, style))
+    return Group(head, *(Padding.indent(_check(check), 2) for check in proof.checks))
+
+
+def _evidence(item: Evidence) -> Text:
+    told = f"  sha256 {item.sha256}" if item.sha256 else ""
+    return Text.assemble(
+        (_time(item.taken_at), QUIET), "  ", _text(item.name, "bold"), _text(f"  {item.uri}{told}")
+    )
+
+
+def _finding(finding: Finding) -> RenderableType:
+    head = Text.assemble((f"{finding.severity:g}", "bold"), "  ", _text(finding.type, "bold"))
+    seen = f"seen {finding.count}x, last {_time(finding.last_seen)}"
+    lines = [_text(finding.title), _text(f"{seen}, {finding.source} {finding.id}", QUIET)]
+    if finding.addresses:
+        lines.insert(1, _text("remote " + ", ".join(str(address) for address in finding.addresses)))
+    return Group(head, *(Padding.indent(line, 2) for line in lines))
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%SZ}"

@@ -1,0 +1,62 @@
+"""The policy of this installation: guard rails and responders, from a YAML file.
+
+responders: [alice, bob]             # who may decide; names as they appear in decisions
+protected:                           # what no plan may lay hands on
+  tags:
+    environment: break-glass         # beside firedoor:protected, which holds always
+  resources: [i-0123456789abcdef0]   # ids; * stands for any characters
+  principals:
+    - arn:aws:iam::123456789012:role/break-glass
+  accounts: [123456789012]
+  networks: [203.0.113.0/24]         # never blocked; private and reserved ones never are
+"""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from firedoor.document import Problem, problem, problems, read
+from firedoor.errors import BadInput
+from firedoor.model.policy import TAGS, Policy
+
+
+def load(path: Path | None, responder: str) -> Policy:
+    """Return the policy in a file; without a file, whoever is at this terminal decides alone.
+
+    Raises `BadInput` with the file, the line and what is expected there.
+    """
+    if path is None:
+        return Policy(responders=(responder,))
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput("policy", str(path), f"it cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput("policy", str(path), "expected UTF-8") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Policy:
+    """Return the policy that a text holds; `name` is that of its file.
+
+    Raises `BadInput` with the file, the line and what is expected there.
+    """
+    written = read(text, name, only_text=True)
+    if isinstance(written, Problem):
+        raise _refusal([written])
+    try:
+        policy = Policy.model_validate(written.value)
+    except ValidationError as error:
+        raise _refusal(problems(written, Policy, error)) from error
+    if not policy.responders:
+        mend = "name those who may decide, or every request will expire"
+        raise _refusal([problem(written, ("responders",), "`responders` names nobody", mend)])
+    tags = {**TAGS, **policy.protected.tags}
+    protected = policy.protected.model_copy(update={"tags": tags})
+    return policy.model_copy(update={"protected": protected})
+
+
+def _refusal(found: list[Problem]) -> BadInput:
+    first, *others = sorted(found, key=lambda p: p.line)
+    more = "".join(f"\n{other}" for other in others)
+    return BadInput(first.file, f"line {first.line}", f"{first.problem}: {first.mend}{more}")

@@ -1,0 +1,396 @@
+"""Capturing the context, against the emulated AWS and answers that it cannot give."""
+
+import base64
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSResponse
+
+from activities.aws import capture_context
+from activities.aws.capture_context import ACTION, Params, apply, verify
+from firedoor.cloud.aws import Aws
+from firedoor.lab.scene import Scene
+from firedoor.lab.server import EmulatedAws
+from firedoor.model.evidence import Evidence
+from firedoor.model.finding import Cloud, Kind, Principal, PrincipalType, Resource
+from firedoor.model.plan import Plan, Receipt, Target, Verdict
+from firedoor.settings import settings
+from firedoor.testing import NOW
+
+JPEG = b"\xff\xd8\xff\xe0 a screen"
+
+
+def resource(kind: Kind, id: str) -> Resource:
+    return Resource.model_validate(
+        {
+            "cloud": Cloud.AWS,
+            "account": "123456789012",
+            "region": "us-east-1",
+            "kind": kind,
+            "id": id,
+        }
+    )
+
+
+def principal(kind: PrincipalType, name: str) -> Principal:
+    return Principal(
+        cloud=Cloud.AWS, account="123456789012", type=kind, name=name, id=f"{kind}/{name}"
+    )
+
+
+def planned(subject: Resource | Principal, aws: Aws) -> Plan:
+    target = Target(subject=subject, incident="incident/1", step="context", at=NOW)
+    (plan,) = capture_context.plan(target, Params(), aws)
+    return plan
+
+
+def content(evidence: Evidence) -> bytes:
+    return Path(urlparse(evidence.uri).path).read_bytes()
+
+
+def document(receipt: Receipt) -> Any:
+    return json.loads(content(receipt.evidence[0]))
+
+
+def captured(subject: Resource | Principal, aws: Aws) -> Any:
+    return document(apply(planned(subject, aws), aws))["captured"]
+
+
+def answer(aws: Aws, service: str, operation: str, body: dict[str, Any], status: int = 200) -> None:
+    """Let a client have this answer to an operation, whatever the emulated AWS would say."""
+    answer = (AWSResponse("", status, {}, None), body)
+    event = (
+        f"before-call.{aws.client(service).meta.service_model.service_id.hyphenize()}.{operation}"
+    )
+    aws.client(service).meta.events.register(event, lambda **_: answer)
+
+
+def test_plan_reads_and_changes_nothing(scene: Scene, aws: Aws, lab: EmulatedAws) -> None:
+    lab.control("DELETE", "firedoor/calls")
+
+    plan = planned(resource(Kind.INSTANCE, scene.web_id), aws)
+
+    assert (plan.calls, plan.changes, plan.undo) == ((), (), ())
+    assert lab.control("GET", "firedoor/calls") == []
+
+
+def test_instance_is_captured_with_all_that_is_around_it(scene: Scene, aws: Aws) -> None:
+    found = captured(resource(Kind.INSTANCE, scene.web_id), aws)
+
+    assert found["instance"][0]["Instances"][0]["InstanceId"] == scene.web_id
+    assert [i["NetworkInterfaceId"] for i in found["interfaces"]] == [scene.web_interface_id]
+    assert found["security groups"][0]["IpPermissions"][0]["FromPort"] == 443
+    assert {v["VolumeId"] for v in found["volumes"]} == set(scene.web_volume_ids)
+    assert [acl["NetworkAclId"] for acl in found["network ACLs"]] == [scene.public_acl_id]
+    assert scene.route_table_id in {table["RouteTableId"] for table in found["route tables"]}
+    assert found["attribute disableApiTermination"]["DisableApiTermination"] == {"Value": False}
+    profile = found[f"instance profile {scene.profile_name}"]
+    assert list(profile["roles"][0]["inline policies"]) == ["read-reports"]
+    assert found["console output"]["Output"] != ""
+
+
+def test_every_interface_of_an_instance_is_captured(scene: Scene, aws: Aws) -> None:
+    found = captured(resource(Kind.INSTANCE, scene.app_id), aws)
+
+    assert {i["NetworkInterfaceId"] for i in found["interfaces"]} == set(scene.app_interface_ids)
+    subnets = {subnet["SubnetId"] for subnet in found["subnets"]}
+    assert subnets == {scene.private_subnet_id, scene.public_subnet_id}
+
+
+def test_load_balancing_of_an_instance_is_captured(scene: Scene, aws: Aws) -> None:
+    elb = boto3.client("elbv2")
+    group = elb.create_target_group(Name="web", Protocol="HTTP", Port=80, VpcId=scene.vpc_id)
+    arn = group["TargetGroups"][0]["TargetGroupArn"]
+    elb.create_target_group(Name="other", Protocol="HTTP", Port=80, VpcId=scene.vpc_id)
+    elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": scene.web_id, "Port": 8443}])
+
+    (found,) = captured(resource(Kind.INSTANCE, scene.web_id), aws)["target groups"]
+
+    assert found["group"]["TargetGroupArn"] == arn
+    assert [target["Target"]["Port"] for target in found["health"]] == [8443]
+
+
+def test_screenshot_is_evidence_of_its_own(scene: Scene, aws: Aws) -> None:
+    shot = {"InstanceId": scene.web_id, "ImageData": base64.b64encode(JPEG).decode()}
+    answer(aws, "ec2", "GetConsoleScreenshot", shot)
+
+    receipt = apply(planned(resource(Kind.INSTANCE, scene.web_id), aws), aws)
+
+    context, picture = receipt.evidence
+    assert (picture.name, content(picture)) == (f"{scene.web_id}-console.jpg", JPEG)
+    in_document = document(receipt)["captured"]["console screenshot"]
+    assert in_document["sha256"] == picture.sha256 == hashlib.sha256(JPEG).hexdigest()
+    assert context.name == f"{scene.web_id}-context.json"
+
+
+def test_console_of_an_instance_that_is_not_nitro_is_captured(scene: Scene, aws: Aws) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def only_old(params: dict[str, Any], **_: Any) -> Any:
+        calls.append(params["body"])
+        if "Latest" in params["body"]:
+            refusal = {"Error": {"Code": "UnsupportedOperation", "Message": "not Nitro"}}
+            return AWSResponse("", 400, {}, None), refusal
+        return AWSResponse("", 200, {}, None), {"Output": base64.b64encode(b"login:").decode()}
+
+    aws.client("ec2").meta.events.register("before-call.ec2.GetConsoleOutput", only_old)
+
+    found = captured(resource(Kind.INSTANCE, scene.web_id), aws)
+
+    assert ["Latest" in call for call in calls] == [True, False]
+    assert found["console output"]["Output"] == "login:"
+
+
+def test_user_is_captured_with_keys_policies_and_groups(scene: Scene, aws: Aws) -> None:
+    iam = boto3.client("iam")
+    iam.create_group(GroupName="operators")
+    iam.add_user_to_group(GroupName="operators", UserName="alice")
+    look = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
+    }
+    policy = iam.create_policy(PolicyName="look", PolicyDocument=json.dumps(look))["Policy"]
+    iam.attach_group_policy(GroupName="operators", PolicyArn=policy["Arn"])
+
+    found = captured(principal(PrincipalType.USER, "alice"), aws)
+
+    assert found["user"]["Arn"] == scene.user_arn
+    assert found["access keys"][0]["AccessKeyId"] == scene.access_key_id
+    assert "LastUsed" in found["access keys"][0]
+    assert list(found["inline policies"]) == ["operator"]
+    assert found["groups"][0]["managed policies"][0]["Document"] == look
+    assert found["password"] is None
+
+
+def test_role_is_captured_with_who_may_assume_it(scene: Scene, aws: Aws) -> None:
+    found = captured(principal(PrincipalType.ROLE, scene.role_name), aws)
+
+    trust = found["role"]["AssumeRolePolicyDocument"]["Statement"][0]
+    assert trust["Principal"] == {"Service": "ec2.amazonaws.com"}
+    assert [p["Arn"] for p in found["instance profiles"]] == [scene.profile_arn]
+
+
+def test_bucket_is_captured_with_what_is_not_there(scene: Scene, aws: Aws) -> None:
+    s3 = boto3.client("s3")
+    s3.put_bucket_versioning(Bucket=scene.bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    found = captured(resource(Kind.BUCKET, scene.bucket), aws)
+
+    assert found["versioning"]["Status"] == "Enabled"
+    assert found["access control list"]["Grants"] != []
+    assert found["policy"] is None
+
+
+def test_bucket_of_another_account_is_not_taken_for_ours(scene: Scene, aws: Aws) -> None:
+    asked: list[str] = []
+    aws.client("s3").meta.events.register(
+        "before-call.s3",
+        lambda params, **_: asked.append(params["headers"].get("x-amz-expected-bucket-owner")),
+    )
+
+    captured(resource(Kind.BUCKET, scene.bucket), aws)
+
+    assert set(asked) == {"123456789012"}
+
+
+def test_events_are_read_page_after_page_and_no_further_than_a_limit(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.aws._context.EVENTS_PAUSE", 0)
+    answer(aws, "cloudtrail", "LookupEvents", {"Events": [{"EventId": "1"}], "NextToken": "more"})
+
+    found = captured(principal(PrincipalType.USER, "alice"), aws)["events"]
+
+    assert found["Username alice"] == {"events": [{"EventId": "1"}] * 4, "complete": False}
+
+
+def test_events_are_bounded_in_time(scene: Scene, aws: Aws) -> None:
+    asked: list[Any] = []
+
+    def look_up(params: dict[str, Any], **_: Any) -> Any:
+        asked.append(json.loads(params["body"]))
+        return AWSResponse("", 200, {}, None), {"Events": []}
+
+    aws.client("cloudtrail").meta.events.register("before-call.cloudtrail.LookupEvents", look_up)
+
+    captured(resource(Kind.INSTANCE, scene.web_id), aws)
+
+    by = [request["LookupAttributes"][0]["AttributeKey"] for request in asked]
+    assert by == ["Username", "ResourceName"]
+    assert asked[0]["StartTime"] == NOW.timestamp() - 24 * 3600
+
+
+def test_denied_read_is_recorded_and_stops_no_other(
+    scene: Scene, aws: Aws, lab: EmulatedAws
+) -> None:
+    fault = {
+        "service": "ec2",
+        "operation": "DescribeVolumes",
+        "code": "UnauthorizedOperation",
+        "status": 403,
+    }
+    lab.control("POST", "firedoor/faults", fault)
+    plan = planned(resource(Kind.INSTANCE, scene.web_id), aws)
+
+    found = document(apply(plan, aws))
+    proof = verify(plan, aws)
+
+    assert "UnauthorizedOperation" in found["not captured"]["volumes"]
+    assert found["captured"]["interfaces"] != []
+    assert proof.verdict is Verdict.PROVEN
+    (gap,) = [check for check in proof.checks if check.name == "volumes"]
+    assert (gap.ok, gap.detail.startswith("not captured: DescribeVolumes")) == (False, True)
+
+
+def test_throttled_read_is_tried_again(
+    scene: Scene, aws: Aws, lab: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.aws._context.time.sleep", lambda _: None)
+    fault = {
+        "service": "ec2",
+        "operation": "DescribeVolumes",
+        "code": "RequestLimitExceeded",
+        "status": 503,
+        "times": 2,
+    }
+    lab.control("POST", "firedoor/faults", fault)
+
+    found = captured(resource(Kind.INSTANCE, scene.web_id), aws)
+
+    assert len(found["volumes"]) == 2
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - {Kind.PRINCIPAL}))
+def test_no_kind_of_subject_makes_it_fail(kind: Kind, scene: Scene, aws: Aws) -> None:
+    plan = planned(resource(kind, "arn:aws:example:us-east-1:123456789012:thing/one"), aws)
+
+    receipt = apply(plan, aws)
+
+    assert document(receipt)["subject"]["kind"] == kind
+    assert verify(plan, aws).plan_digest == plan.digest
+
+
+@pytest.mark.parametrize("kind", sorted(PrincipalType))
+def test_no_type_of_principal_makes_it_fail(kind: PrincipalType, scene: Scene, aws: Aws) -> None:
+    receipt = apply(planned(principal(kind, "nobody"), aws), aws)
+
+    assert document(receipt)["subject"]["type"] == kind
+
+
+def test_document_says_for_whom_by_whom_and_when(scene: Scene, aws: Aws) -> None:
+    plan = planned(principal(PrincipalType.USER, "alice"), aws)
+
+    receipt = apply(plan, aws)
+
+    found = document(receipt)
+    assert (found["incident"], found["step"], found["plan"]) == (
+        "incident/1",
+        "context",
+        plan.digest,
+    )
+    assert found["taken_by"] == aws.identity
+    assert datetime.fromisoformat(found["taken_at"]) == receipt.evidence[0].taken_at
+
+
+def test_evidence_carries_the_hash_of_what_is_stored(scene: Scene, aws: Aws) -> None:
+    (evidence,) = apply(planned(principal(PrincipalType.USER, "alice"), aws), aws).evidence
+
+    assert evidence.sha256 == hashlib.sha256(content(evidence)).hexdigest()
+    assert evidence.size == len(content(evidence))
+
+
+def test_applying_twice_captures_once(scene: Scene, aws: Aws, lab: EmulatedAws) -> None:
+    plan = planned(principal(PrincipalType.USER, "alice"), aws)
+
+    first = apply(plan, aws)
+    lab.control("DELETE", "firedoor/calls")
+    second = apply(plan, aws)
+
+    assert second.evidence == first.evidence
+    assert lab.control("GET", "firedoor/calls") == []
+
+
+def test_altered_document_is_unproven(scene: Scene, aws: Aws) -> None:
+    plan = planned(principal(PrincipalType.USER, "alice"), aws)
+    (evidence,) = apply(plan, aws).evidence
+    Path(urlparse(evidence.uri).path).write_bytes(b"{}")
+
+    proof = verify(plan, aws)
+
+    assert proof.verdict is Verdict.UNPROVEN
+    assert proof.checks[0].detail.endswith("was altered")
+
+
+def test_document_that_is_gone_is_unproven(scene: Scene, aws: Aws) -> None:
+    plan = planned(principal(PrincipalType.USER, "alice"), aws)
+    (evidence,) = apply(plan, aws).evidence
+    Path(urlparse(evidence.uri).path).unlink()
+
+    proof = verify(plan, aws)
+
+    assert proof.verdict is Verdict.UNPROVEN
+    assert proof.checks[0].detail.endswith("is not there")
+
+
+def test_nothing_stored_is_unproven(aws: Aws) -> None:
+    assert verify(planned(resource(Kind.OTHER, "x"), aws), aws).verdict is Verdict.UNPROVEN
+
+
+def test_document_can_be_kept_in_a_bucket(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREDOOR_EVIDENCE", f"s3://{scene.bucket}/kept")
+    settings.cache_clear()
+    plan = planned(principal(PrincipalType.USER, "alice"), aws)
+
+    (evidence,) = apply(plan, aws).evidence
+    proof = verify(plan, aws)
+    again = apply(plan, aws)
+
+    assert evidence.uri.startswith(f"s3://{scene.bucket}/kept/")
+    assert proof.verdict is Verdict.PROVEN
+    assert again.evidence == (evidence,)
+
+
+# What IAM calls otherwise than the API does.
+IAM_NAMES = {
+    "GetBucketCors": "GetBucketCORS",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "GetBucketReplication": "GetReplicationConfiguration",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+}
+
+
+def test_every_read_has_its_permission(scene: Scene, aws: Aws) -> None:
+    made: set[str] = set()
+
+    def note(model: Any, **_: Any) -> None:
+        prefix = model.service_model.signing_name.replace("tagging", "tag")
+        made.add(f"{prefix}:{IAM_NAMES.get(model.name, model.name)}")
+
+    services = (
+        "autoscaling cloudtrail ec2 eks elb elbv2 guardduty iam lambda rds resourcegroupstaggingapi"
+        " s3 ssm sts"
+    )
+    for service in services.split():
+        aws.client(service).meta.events.register("before-call", note)
+    for kind in set(Kind) - {Kind.PRINCIPAL, Kind.INSTANCE, Kind.BUCKET}:
+        apply(planned(resource(kind, "arn:aws:x:::y"), aws), aws)
+    for subject in (
+        resource(Kind.INSTANCE, scene.web_id),
+        resource(Kind.BUCKET, scene.bucket),
+        principal(PrincipalType.USER, "alice"),
+        principal(PrincipalType.ROLE, scene.role_name),
+    ):
+        apply(planned(subject, aws), aws)
+
+    assert made - set(ACTION.permissions.apply) == set()

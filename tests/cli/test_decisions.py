@@ -1,0 +1,97 @@
+"""Decisions on the command line, on a real server."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from temporalio.client import Client
+
+from firedoor.model.incident import Incident, Status, StepRecord, StepState
+from firedoor.testing import World
+
+Cli = Callable[..., Awaitable[Any]]
+Until = Callable[[str, Callable[[Incident], bool]], Awaitable[Incident]]
+
+
+async def step_of(client: Client, incident: str) -> StepRecord:
+    known: Incident = await client.get_workflow_handle(incident).query(
+        "incident", result_type=Incident
+    )
+    return known.steps[0]
+
+
+async def test_approval_is_bound_to_what_was_shown(
+    cli: Cli, until: Until, incident: str, world: World, room: str
+) -> None:
+    ended = await cli("approve", room, "--yes", "--reason", "hostile")
+
+    (record,) = (await until(incident, lambda known: known.status is Status.CONTAINED)).steps
+    (vote,) = record.votes
+    assert (ended.status, ended.out.splitlines()[-1], ended.err) == (0, "close: approved", "")
+    assert (record.state, world.doors[room]) == (StepState.PROVEN, "closed")
+    assert (vote.decision.plan_digest, vote.decision.reason) == (record.plan_digest, "hostile")
+    assert record.plan_digest in ended.out
+
+
+async def test_denied_step_changes_nothing(
+    cli: Cli, client: Client, incident: str, world: World
+) -> None:
+    ended = await cli("deny", incident, "close", "--yes", "--reason", "ours", "--json")
+
+    (told,) = ended.document
+    assert (ended.status, told["answer"], told["accepted"]) == (0, "deny", True)
+    assert ((await step_of(client, incident)).state, world.calls) == (StepState.DENIED, [])
+
+
+async def test_json_keeps_standard_output_to_itself(cli: Cli, incident: str) -> None:
+    ended = await cli("approve", incident, "--yes", "--reason", "hostile", "--json")
+
+    assert ended.document[0]["step"] == "close"
+    assert "+ closed" in ended.err
+
+
+async def test_stranger_is_refused_and_on_record(cli: Cli, client: Client, incident: str) -> None:
+    ended = await cli(
+        "approve", incident, "--yes", "--reason", "let me", FIREDOOR_RESPONDER="mallory"
+    )
+
+    record = await step_of(client, incident)
+    refusal = "mallory is not a responder under this incident's policy"
+    assert (ended.status, ended.err) == (1, "firedoor: the decision on close was refused\n")
+    assert ended.out.splitlines()[-1] == f"close: refused: {refusal}"
+    assert [vote.ruling.reason for vote in record.votes] == [refusal]
+    assert record.state is StepState.ASKING
+
+
+async def test_other_digest_brings_no_vote(cli: Cli, client: Client, incident: str) -> None:
+    digest = (await step_of(client, incident)).plan_digest
+
+    wrong = await cli("approve", incident, "--yes", "--reason", "x", "--digest", "0" * 64)
+    after = await step_of(client, incident)
+    right = await cli("approve", incident, "--yes", "--reason", "x", "--digest", digest)
+
+    assert (wrong.status, after.votes, right.status) == (1, (), 0)
+    assert f"close {digest}" in wrong.err
+
+
+async def test_nothing_is_asked_without_a_terminal(cli: Cli, client: Client, incident: str) -> None:
+    bare = await cli("approve", incident)
+    unreasoned = await cli("approve", incident, "--yes")
+
+    expected = (2, "", "firedoor: no terminal to ask on: give --yes and --reason\n")
+    assert (bare, unreasoned) == (expected, expected)
+    assert (await step_of(client, incident)).votes == ()
+
+
+async def test_decided_step_cannot_be_decided_again(cli: Cli, incident: str) -> None:
+    await cli("deny", incident, "--yes", "--reason", "ours")
+
+    ended = await cli("approve", incident, "close", "--yes", "--reason", "after all")
+
+    expected = f"firedoor: {incident}: step close is denied, and nothing waits for a decision\n"
+    assert (ended.status, ended.out, ended.err) == (1, "", expected)
+
+
+async def test_unknown_step_is_refused(cli: Cli, incident: str) -> None:
+    ended = await cli("approve", incident, "nothing", "--yes", "--reason", "x")
+
+    assert (ended.status, ended.err) == (1, f"firedoor: {incident} has no step nothing\n")

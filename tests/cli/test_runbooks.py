@@ -1,0 +1,92 @@
+"""Runbooks on the command line."""
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from firedoor.lab import findings
+from firedoor.lab.scene import Scene
+from firedoor.lab.server import EmulatedAws
+
+Cli = Callable[..., Awaitable[Any]]
+
+MISSPELT = """\
+id: test
+title: Test
+when:
+  types: ["Recon:EC2/*"]
+steps:
+  - id: isolate
+    do: isolate_instanc
+"""
+
+
+@pytest.fixture
+def misspelt(tmp_path: Path) -> Path:
+    file = tmp_path / "test.yaml"
+    file.write_text(MISSPELT)
+    return file
+
+
+async def test_shipped_runbooks_have_no_problems(cli: Cli) -> None:
+    ended = await cli("runbooks", "lint")
+
+    assert ended == (0, "", "")
+
+
+async def test_problem_names_the_line_the_step_and_what_mends_it(cli: Cli, misspelt: Path) -> None:
+    ended = await cli("runbooks", "lint", str(misspelt))
+
+    assert (ended.status, ended.err) == (1, "firedoor: 1 problem in runbooks\n")
+    assert ended.out.startswith(f"{misspelt}:7: step isolate: unknown effect isolate_instanc: ")
+    assert "isolate_instance" in ended.out
+
+
+async def test_problems_are_a_json_array(cli: Cli, misspelt: Path) -> None:
+    ended = await cli("runbooks", "lint", "--json", str(misspelt))
+
+    assert [(p["line"], p["step"]) for p in ended.document] == [(7, "isolate")]
+
+
+async def test_list_and_show_agree(cli: Cli) -> None:
+    listed = await cli("runbooks", "list", "--json")
+    shown = await cli("runbooks", "show", "default", "--json")
+
+    assert shown.document in listed.document
+
+
+async def test_unknown_runbook_is_refused(cli: Cli) -> None:
+    ended = await cli("runbooks", "show", "nothing")
+
+    assert (ended.status, ended.out) == (1, "")
+    assert (
+        ended.err == "firedoor: there is no runbook nothing; `firedoor runbooks list` lists them\n"
+    )
+
+
+async def test_simulation_plans_and_changes_nothing(
+    cli: Cli, scene: Scene, lab: EmulatedAws, tmp_path: Path
+) -> None:
+    file = tmp_path / "finding.json"
+    file.write_text(json.dumps(findings.ssh_brute_force(scene)))
+    before = _entries(scene)
+
+    ended = await cli("runbooks", "simulate", str(file), "--json", **lab.environment)
+
+    (simulation,) = ended.document
+    plans = {each["step"]["key"]: each["plans"] for each in simulation["steps"]}
+    operations = [call["operation"] for call in plans["block"][0]["calls"]]
+    assert (ended.status, simulation["runbook"]["id"]) == (0, "brute_force")
+    assert operations == ["CreateNetworkAclEntry", "CreateNetworkAclEntry"]
+    assert _entries(scene) == before
+
+
+def _entries(scene: Scene) -> Any:
+    ec2 = boto3.client("ec2")
+    return ec2.describe_network_acls(NetworkAclIds=[scene.public_acl_id])["NetworkAcls"][0][
+        "Entries"
+    ]

@@ -1,0 +1,214 @@
+"""A worker that is killed anywhere between finding and release: nothing is lost or done twice."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from temporalio.client import WorkflowHandle
+
+from firedoor.discovery import find
+from firedoor.action import Action
+from firedoor.model.decision import Answer, Decision, Ruling
+from firedoor.model.incident import (
+    Arrival,
+    Capability,
+    Incident,
+    Release,
+    Released,
+    Status,
+    StepState,
+)
+from firedoor.model.policy import Policy
+from firedoor.model.runbook import Approval, Runbook
+from firedoor.testing import NOW, RESPONDER, finding, instance, step
+from worker.client import ask, deliver
+
+pytestmark = pytest.mark.slow
+
+Handle = WorkflowHandle[Any, Incident]
+
+# Each changing call that the incident makes, and how often it must have happened in the end.
+CHANGES = {
+    "CreateSnapshots": 1,
+    "CreateSecurityGroup": 1,
+    "ModifyNetworkInterfaceAttribute": 2,  # the `app` server has two interfaces
+}
+
+
+async def opened(house: Any) -> Handle:
+    """Start an incident that preserves the disks of the `app` server, asks, and isolates it."""
+    steps = (
+        step("preserve", "snapshot_volumes"),
+        step("isolate", "isolate_instance", "preserve", approval=Approval.ASK),
+    )
+    delivery = await deliver(
+        house.client,
+        Arrival(
+            finding=finding(subject=instance(house.scene.app_id)),
+            runbook=Runbook(id="test", title="Test", steps=steps),
+            policy=Policy(responders=(RESPONDER,)),
+            capabilities={s.id: _capability(f"aws.{s.do}") for s in steps},
+        ),
+    )
+    return house.client.get_workflow_handle(delivery.incident, result_type=Incident)
+
+
+def _capability(action: str) -> Capability:
+    found = find("activities", Action)[action]
+    return Capability(action=action, nature=found.nature, barrier=found.barrier)
+
+
+async def approved(house: Any, handle: Handle) -> asyncio.Task[Ruling]:
+    """Approve the isolation once it is asked for; the answer comes when a worker is there."""
+    asked = await house.until(handle, lambda i: i.status is Status.AWAITING_APPROVAL)
+    decision = Decision(
+        incident=handle.id,
+        step="isolate",
+        plan_digest=asked.steps[1].plan_digest,
+        answer=Answer.APPROVE,
+        responder=RESPONDER,
+        reason="seen it",
+        at=NOW,
+        nonce=uuid4().hex,
+    )
+    return asyncio.create_task(ask(handle, "decide", decision, Ruling, decision.digest))
+
+
+def released(handle: Handle) -> asyncio.Task[Released]:
+    release = Release(by=RESPONDER, reason="over")
+    return asyncio.create_task(ask(handle, "release", release, Released, uuid4().hex))
+
+
+def groups(house: Any) -> list[list[str]]:
+    found = boto3.client("ec2").describe_network_interfaces(
+        NetworkInterfaceIds=list(house.scene.app_interface_ids)
+    )
+    return [[g["GroupName"] for g in i["Groups"]] for i in found["NetworkInterfaces"]]
+
+
+async def kill_while_planning(house: Any, handle: Handle) -> None:
+    house.hold("DescribeInstances")
+    house.start_worker()
+    await house.until_called("DescribeInstances")
+    house.kill_worker()
+    house.start_worker()
+    await (await approved(house, handle))
+
+
+async def kill_while_preserving(house: Any, handle: Handle) -> None:
+    house.hold("CreateSnapshots")
+    house.start_worker()
+    await house.until_called("CreateSnapshots")
+    house.kill_worker()
+    house.start_worker()
+    await (await approved(house, handle))
+
+
+async def kill_while_asking(house: Any, handle: Handle) -> None:
+    house.start_worker()
+    await house.until(handle, lambda i: i.status is Status.AWAITING_APPROVAL)
+    decision = await approved(house, handle)
+    await decision
+    house.kill_worker()
+    house.start_worker()
+
+
+async def kill_before_the_answer(house: Any, handle: Handle) -> None:
+    house.start_worker()
+    asked = asyncio.create_task(approved(house, handle))
+    decision = await asked
+    house.kill_worker()  # the decision is on its way to nobody
+    house.start_worker()
+    await decision
+
+
+async def kill_after_the_group_is_made(house: Any, handle: Handle) -> None:
+    house.hold("CreateSecurityGroup")
+    house.start_worker()
+    await (await approved(house, handle))
+    await house.until_called("CreateSecurityGroup")
+    house.kill_worker()
+    house.start_worker()
+
+
+async def kill_after_the_effect(house: Any, handle: Handle) -> None:
+    house.hold("ModifyNetworkInterfaceAttribute")
+    house.start_worker()
+    await (await approved(house, handle))
+    await house.until_called("ModifyNetworkInterfaceAttribute")
+    house.kill_worker()
+    house.start_worker()
+
+
+async def kill_while_verifying(house: Any, handle: Handle) -> None:
+    house.hold("ModifyNetworkInterfaceAttribute", 1)
+    house.start_worker()
+    await (await approved(house, handle))
+    await house.until_called("ModifyNetworkInterfaceAttribute")
+    reads = house.calls("DescribeNetworkInterfaces")
+    house.hold("DescribeNetworkInterfaces")
+    await house.until_called("DescribeNetworkInterfaces", reads + 1)
+    house.kill_worker()
+    house.start_worker()
+
+
+KILLS = [
+    kill_while_planning,
+    kill_while_preserving,
+    kill_while_asking,
+    kill_before_the_answer,
+    kill_after_the_group_is_made,
+    kill_after_the_effect,
+    kill_while_verifying,
+]
+
+
+@pytest.mark.parametrize("kill", KILLS, ids=lambda kill: kill.__name__)
+async def test_rule_3_and_4_killed_worker_loses_and_repeats_nothing(house: Any, kill: Any) -> None:
+    before = groups(house)
+    handle = await opened(house)
+
+    await kill(house, handle)
+
+    contained = await house.until(handle, lambda i: i.steps[1].state is StepState.PROVEN)
+    assert contained.steps[0].state in {StepState.PROVEN, StepState.STARTED}
+    assert groups(house) == [["firedoor-quarantine"]] * 2
+    assert {operation: house.calls(operation) for operation in CHANGES} == CHANGES
+
+    assert (await released(handle)).ruling.accepted
+    assert groups(house) == before
+    assert house.calls("ModifyNetworkInterfaceAttribute") == 4
+
+
+async def test_rule_4_killed_while_reverting_the_undo_is_exact(house: Any) -> None:
+    before = groups(house)
+    handle = await opened(house)
+    house.start_worker()
+    await (await approved(house, handle))
+    await house.until(handle, lambda i: i.steps[1].state is StepState.PROVEN)
+    made = house.calls("ModifyNetworkInterfaceAttribute")
+
+    house.hold("ModifyNetworkInterfaceAttribute")
+    release = released(handle)
+    await house.until_called("ModifyNetworkInterfaceAttribute", made + 1)
+    house.kill_worker()
+    house.start_worker()
+
+    assert (await release).steps[0].state is StepState.RELEASED
+    assert groups(house) == before
+    assert house.calls("ModifyNetworkInterfaceAttribute") == made + 2
+
+
+async def test_killed_server_comes_back_with_every_incident(house: Any) -> None:
+    handle = await opened(house)
+    house.start_worker()
+    await house.until(handle, lambda i: i.status is Status.AWAITING_APPROVAL)
+
+    house.server.kill()
+    house.server.start()
+
+    await (await approved(house, handle))
+    await house.until(handle, lambda i: i.steps[1].state is StepState.PROVEN)
+    assert groups(house) == [["firedoor-quarantine"]] * 2
