@@ -5,11 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from firedoor.cli.main import PLACES
+from firedoor import runbooks
+from firedoor.action import Action
+from firedoor.cli.main import PLACES, load
+from firedoor.discovery import find
 from firedoor.settings import Settings
 
 HOUSE = Path(__file__).parent.parent
 PAGES = sorted([*HOUSE.glob("*.md"), *HOUSE.glob("docs/**/*.md")])
+
+PROSE = "\n".join(page.read_text() for page in PAGES)
+EXAMPLES = sorted(set(re.findall(r"^\$ (firedoor [^#|\n]*?) *(?:#.*|2>.*)?$", PROSE, re.MULTILINE)))
+YAML = re.findall(r"^```yaml\n(.*?)^```", PROSE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("command", PLACES)
@@ -25,6 +32,24 @@ def test_the_guide_lists_exactly_the_settings_that_there_are() -> None:
     listed = re.findall(r"^\| `FIREDOOR_([A-Z_]+)`", guide, re.MULTILINE)
 
     assert [name.lower() for name in listed] == list(Settings.model_fields)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_is_a_command_with_options_that_it_has(example: str) -> None:
+    name, *words = example.split()[1:]
+    command = load(name)
+    if hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in command.params for option in parameter.opts}
+
+    assert {word for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("text", YAML)
+def test_an_example_of_a_runbook_can_be_used(text: str) -> None:
+    name = text.partition("\n")[0].removeprefix("id: ")
+
+    assert runbooks.lint(text, f"{name}.yaml", find("activities", Action)) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOUSE)))

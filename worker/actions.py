@@ -47,21 +47,27 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:  # noqa: A002
 
     @activity.defn(name=f"{id}.apply")
     async def apply(plan: Plan) -> Receipt:
-        return await _perform(plan.target, lambda: action.apply(plan, _cloud(id, plan.target.subject)))
+        return await _perform(
+            plan.target, lambda: action.apply(plan, _cloud(id, plan.target.subject))
+        )
 
     made: list[Callable[..., Any]] = [plan, apply]
     if (read_back := action.verify) is not None:
 
         @activity.defn(name=f"{id}.verify")
         async def verify(plan: Plan) -> Proof:
-            return await _perform(plan.target, lambda: read_back(plan, _cloud(id, plan.target.subject)))
+            return await _perform(
+                plan.target, lambda: read_back(plan, _cloud(id, plan.target.subject))
+            )
 
         made.append(verify)
     if (take_back := action.revert) is not None:
 
         @activity.defn(name=f"{id}.revert")
         async def revert(plan: Plan) -> Receipt:
-            return await _perform(plan.target, lambda: take_back(plan, _cloud(id, plan.target.subject)))
+            return await _perform(
+                plan.target, lambda: take_back(plan, _cloud(id, plan.target.subject))
+            )
 
         made.append(revert)
     return made
@@ -111,5 +117,7 @@ async def _perform(target: Target, work: Callable[[], T]) -> T:
             Failure(attempt=activity.info().attempt, made=error.made),
             type=type(error).__name__,
             non_retryable=not error.retryable,
-            category=ApplicationErrorCategory.BENIGN if later else ApplicationErrorCategory.UNSPECIFIED,
+            category=ApplicationErrorCategory.BENIGN
+            if later
+            else ApplicationErrorCategory.UNSPECIFIED,
         ) from error

@@ -33,7 +33,9 @@ def policy() -> Policy:
 def arrival(finding: Finding) -> Arrival:
     """Return the finding with everything that settles the response to it."""
     runbook = runbooks.select(finding, catalogue())
-    chosen = {step.id: runbooks.action_for(step, finding.cloud, actions()) for step in runbook.steps}
+    chosen = {
+        step.id: runbooks.action_for(step, finding.cloud, actions()) for step in runbook.steps
+    }
     return Arrival(
         finding=finding,
         runbook=runbook,

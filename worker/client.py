@@ -148,7 +148,9 @@ def _profile() -> dict[str, Any]:
     try:
         profile = ClientConfigProfile.load(settings().temporal_profile, config_file_strict=True)
     except RuntimeError as error:
-        raise BadInput("Temporal profile", settings().temporal_profile or "default", str(error)) from error
+        raise BadInput(
+            "Temporal profile", settings().temporal_profile or "default", str(error)
+        ) from error
     target: dict[str, Any] = dict(profile.to_client_connect_config())
     if target.get("api_key") and target.get("tls") is False:
         raise BadInput("Temporal profile", "tls", "an API key is never sent without TLS")

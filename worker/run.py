@@ -70,7 +70,10 @@ def _deliver_to(client: Client) -> sqs.Deliver:
     async def hand_over(finding: Finding) -> None:
         delivery = await deliver(client, arrival(finding))
         log.info(
-            "finding.delivered", incident=delivery.incident, outcome=delivery.outcome, finding=finding.id
+            "finding.delivered",
+            incident=delivery.incident,
+            outcome=delivery.outcome,
+            finding=finding.id,
         )
 
     return hand_over

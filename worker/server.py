@@ -218,7 +218,10 @@ def _guard(command: list[str]) -> int:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - from `start`
 
     def end_with_parent() -> None:
-        sys.stdin.buffer.read()
+        while os.read(
+            sys.stdin.fileno(), 1024
+        ):  # unbuffered: a lock held here would abort the exit
+            pass
         process.terminate()
 
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())

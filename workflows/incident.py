@@ -171,20 +171,34 @@ class IncidentWorkflow:
                 proposal = await self._plan(key)
                 if proposal is None or not await self._is_allowed(key, proposal):
                     return
+                await self._evidence_is_safe(key)
                 if await self._apply(key, proposal):
                     return
         except ActivityError as error:
             self._end(key, StepState.FAILED, reason(error))
 
     async def _is_its_turn(self, key: str) -> bool:
-        """Wait for the steps that it needs; evidence that failed stops nothing, all else does."""
-        needs = self._steps[key].needs
-        await workflow.wait_condition(lambda: all(_lets_on(self._steps[need]) for need in needs))
+        """Wait for what it needs to come about; what did not is a reason to skip it.
+
+        Evidence is waited for later: meanwhile the plan can be made, and people can read it.
+        """
+        needs = [need for need in self._steps[key].needs if not self._is_evidence(need)]
+        await workflow.wait_condition(
+            lambda: all(self._steps[need].state not in MOVING for need in needs)
+        )
         for need in (self._steps[n] for n in needs):
-            if need.capability.nature is not Nature.EVIDENCE and need.state not in SUCCEEDED:
+            if need.state not in SUCCEEDED:
                 self._end(key, StepState.SKIPPED, f"needs {need.key}, which is {need.state}")
                 return False
         return True
+
+    async def _evidence_is_safe(self, key: str) -> None:
+        """Wait until the evidence that it needs is started, or has failed: that stops nothing."""
+        needs = [need for need in self._steps[key].needs if self._is_evidence(need)]
+        await workflow.wait_condition(lambda: all(_lets_on(self._steps[need]) for need in needs))
+
+    def _is_evidence(self, key: str) -> bool:
+        return self._steps[key].capability.nature is Nature.EVIDENCE
 
     async def _plan(self, key: str) -> Proposal | None:
         """Return what to put to a person, or None if there is nothing to do or it is forbidden."""
@@ -228,9 +242,6 @@ class IncidentWorkflow:
             self._tell("step.authorised", key, "nothing has to be changed")
         elif not await self._ask(key):
             return False
-        if workflow.cancellation_reason() is not None:
-            self._end(key, StepState.SKIPPED, "the incident was cancelled")
-            return False
         self._set(key, state=StepState.APPLYING)
         return True
 
@@ -251,6 +262,9 @@ class IncidentWorkflow:
 
     async def _apply(self, key: str, proposal: Proposal) -> bool:
         """Bring the effect about; False asks for a new plan."""
+        if workflow.cancellation_reason() is not None:
+            self._end(key, StepState.SKIPPED, "the incident was cancelled")
+            return True
         match self._steps[key].capability.nature:
             case Nature.CONTAINMENT:
                 return await self._contain(key, proposal)
@@ -497,11 +511,10 @@ def _broken(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is not None
 
 
-def _lets_on(needed: StepRecord) -> bool:
-    """Whether the steps that need it may go on."""
-    if needed.capability.nature is Nature.EVIDENCE and needed.capability.barrier is Barrier.STARTED:
-        return needed.state is StepState.STARTED or needed.state not in MOVING
-    return needed.state not in MOVING
+def _lets_on(evidence: StepRecord) -> bool:
+    """Whether the steps that need this evidence may be applied."""
+    started = evidence.state is StepState.STARTED
+    return (started and evidence.capability.barrier is Barrier.STARTED) or evidence.state not in MOVING
 
 
 def _holds(grant: Grant, incident: str, step: str) -> bool:

@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 BATCH = 10  # the most that SQS gives or takes at once
 RECEIVERS = 4
-MAX_VISIBILITY = timedelta(hours=12)
 CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     connect_timeout=3,
@@ -54,6 +53,7 @@ class Pace:
     visibility: timedelta = timedelta(seconds=60)  # prolonged while a message is in work
     patience: timedelta = timedelta(minutes=2)  # for one message to be delivered
     again: timedelta = timedelta(seconds=30)  # after a failure; doubled at each further one
+    longest_again: timedelta = timedelta(minutes=15)
     pause: timedelta = timedelta(seconds=1)  # of a receiver to which nothing succeeds; doubled too
     longest_pause: timedelta = timedelta(seconds=30)
 
@@ -180,7 +180,8 @@ class _Intake:
             async with asyncio.timeout(self._pace.patience.total_seconds()):
                 await self._handle(message)
         except Exception as error:  # whatever it was, the message stays and the others go on
-            again = min(self._pace.again * 2 ** min(message.received - 1, 16), MAX_VISIBILITY)
+            again = self._pace.again * 2 ** min(message.received - 1, 16)
+            again = min(again, self._pace.longest_again)
             log.error(
                 "message.stays",
                 message=message.id,

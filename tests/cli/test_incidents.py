@@ -27,6 +27,10 @@ def elsewhere(incident: str) -> Finding:
     return finding(subject=subject)
 
 
+async def watch(cli: Cli, incident: str) -> Any:
+    return await cli("watch", incident, "--json")
+
+
 async def closed(cli: Cli, incident: str) -> None:
     await cli("deny", incident, "--yes", "--reason", "no")
     ended = await cli("close", incident, "--reason", "false alarm")
@@ -134,7 +138,7 @@ async def test_closed_incident_is_listed_shown_and_closed_for_good(cli: Cli, inc
 
 
 async def test_watching_ends_when_the_incident_is_closed(cli: Cli, incident: str) -> None:
-    watching = asyncio.create_task(cli("watch", incident, "--json"))
+    watching: asyncio.Task[Any] = asyncio.create_task(watch(cli, incident))
     await asyncio.sleep(1.5)
 
     await closed(cli, incident)

@@ -1,6 +1,7 @@
 """The incident workflow, on a real server whose clocks are wound forward."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
@@ -355,6 +356,22 @@ async def test_finding_that_arrives_while_closing_is_not_lost(client: Client, wo
     latest = client.get_workflow_handle(handle.id, result_type=Incident)
     ended = await until(latest, lambda i: any(f.id == "f-2" for f in i.findings) and at_rest(i))
     assert one(ended, "door").state is StepState.PROVEN
+
+
+async def test_rule_7_nothing_is_applied_before_its_evidence_has_started(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.gates["photograph"] = threading.Event()
+    handle = await started(
+        client, world.arrival(fire, step("photo", "photograph"), step("door", "close_door", "photo"))
+    )
+    await until(handle, lambda i: one(i, "door").state is StepState.APPLYING)
+    assert world.calls == []
+
+    world.gates["photograph"].set()
+
+    await until(handle, at_rest)
+    assert world.calls == [f"photograph {fire.subject.id}", f"close {fire.subject.id}"]
 
 
 async def test_guard_rail_ends_a_step_before_it_is_asked(client: Client, world: World, fire: Finding) -> None:
