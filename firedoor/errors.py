@@ -16,7 +16,6 @@ FiredoorError
     └── Unavailable          later; whether a change took effect is unknown
 """
 
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,7 +70,9 @@ class CloudError(FiredoorError):
     """A cloud refused or failed a call."""
 
     def __init__(self, code: str, message: str, operation: str, request_id: str = "") -> None:
-        super().__init__(f"{operation}: {code}: {message}" + (f" (request {request_id})" if request_id else ""))
+        super().__init__(
+            f"{operation}: {code}: {message}" + (f" (request {request_id})" if request_id else "")
+        )
         self.code, self.operation, self.request_id = code, operation, request_id
 
 

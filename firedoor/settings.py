@@ -26,19 +26,28 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FIREDOOR_", extra="forbid", frozen=True)
 
     home: Path = Field(
-        default=Path("~/.local/share/firedoor"), description="where the embedded server keeps its data"
+        default=Path("~/.local/share/firedoor"),
+        description="where the embedded server keeps its data",
     )
-    temporal_profile: str | None = Field(default=None, description="profile of temporalio.envconfig")
+    temporal_profile: str | None = Field(
+        default=None, description="profile of temporalio.envconfig"
+    )
     task_queue: str = "firedoor"
     queue_url: str | None = Field(default=None, description="SQS queue that EventBridge fills")
-    dead_letter_url: str | None = Field(default=None, description="SQS queue for unreadable messages")
-    aws_role: str | None = Field(default=None, description="role to assume in other accounts, by name")
+    dead_letter_url: str | None = Field(
+        default=None, description="SQS queue for unreadable messages"
+    )
+    aws_role: str | None = Field(
+        default=None, description="role to assume in other accounts, by name"
+    )
     aws_external_id: str | None = None
     evidence: str | None = Field(
         default=None, description="s3://bucket/prefix or a directory; default: `evidence` in home"
     )
     policy: Path | None = Field(default=None, description="guard rails and responders, YAML")
-    responder: str = Field(default_factory=getpass.getuser, description="who decides on this terminal")
+    responder: str = Field(
+        default_factory=getpass.getuser, description="who decides on this terminal"
+    )
     notify_webhook: str | None = Field(default=None, description="URL that is told what happens")
     metrics: str | None = Field(default=None, description="host:port of the Prometheus endpoint")
 

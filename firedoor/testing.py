@@ -1,4 +1,4 @@
-"""The kit that tests share: findings, runbooks, and a world of doors that actions close and open."""
+"""The kit that tests share: findings, runbooks, and a world of doors to close and open."""
 
 import threading
 from datetime import UTC, datetime
@@ -29,12 +29,12 @@ ACCOUNT = "123456789012"
 RESPONDER = "alice"
 
 
-def instance(id: str = "i-0aaaaaaaaaaaaaaaa") -> Resource:  # noqa: A002
+def instance(id: str = "i-0aaaaaaaaaaaaaaaa") -> Resource:
     """Return an instance to be the subject of a finding."""
     return Resource(cloud=Cloud.AWS, account=ACCOUNT, region="us-east-1", kind=Kind.INSTANCE, id=id)
 
 
-def finding(id: str = "f-1", *, seen: datetime = NOW, **members: object) -> Finding:  # noqa: A002
+def finding(id: str = "f-1", *, seen: datetime = NOW, **members: object) -> Finding:
     """Return a finding about an instance; any member can be set."""
     values: dict[str, object] = {
         "id": id,
@@ -54,7 +54,7 @@ def finding(id: str = "f-1", *, seen: datetime = NOW, **members: object) -> Find
     return Finding.model_validate(values | members)
 
 
-def step(id: str, do: str, *needs: str, **members: object) -> Step:  # noqa: A002
+def step(id: str, do: str, *needs: str, **members: object) -> Step:
     """Return a step that is approved by standing authority, unless said otherwise."""
     values: dict[str, object] = {"id": id, "do": do, "needs": needs, "approval": Approval.AUTO}
     return Step.model_validate(values | members)
@@ -102,7 +102,7 @@ class World:
         }
 
     def arrival(self, of: Finding, *steps: Step, policy: Policy | None = None) -> Arrival:
-        """Return a finding with a runbook of these steps, whose effects are this world's actions."""
+        """Return a finding with a runbook of these steps; their effects are this world's."""
         return Arrival(
             finding=of,
             runbook=Runbook(id="test", title="Test", steps=steps),
@@ -138,10 +138,9 @@ class World:
         )
 
     def _close(self, plan: Plan, cloud: None) -> Receipt:  # noqa: ARG002
-        made = []
         self._meet("apply")
-        for change in outstanding(plan, self._state(plan)):
-            made.append(self._change("close", change.resource, "closed"))
+        left = outstanding(plan, self._state(plan))
+        made = [self._change("close", change.resource, "closed") for change in left]
         self._meet("apply/after")
         return Receipt(plan_digest=plan.digest, at=NOW, calls=tuple(made))
 

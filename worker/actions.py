@@ -1,4 +1,4 @@
-"""Actions as activities: `aws.isolate_instance` becomes `aws.isolate_instance.plan`, `.apply` …"""
+"""Actions as activities: `aws.isolate_instance` becomes `aws.isolate_instance.plan` and so on."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ def activities_of(actions: Mapping[str, Action]) -> tuple[Callable[..., Any], ..
     return tuple(made for id, action in actions.items() for made in _of(id, action))
 
 
-def _of(id: str, action: Action) -> list[Callable[..., Any]]:  # noqa: A002
+def _of(id: str, action: Action) -> list[Callable[..., Any]]:
     @activity.defn(name=f"{id}.plan")
     async def plan(order: Order) -> list[Plan]:
         return await _perform(order.target, lambda: _plan(id, action, order))
@@ -73,7 +73,7 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:  # noqa: A002
     return made
 
 
-def _plan(id: str, action: Action, order: Order) -> list[Plan]:  # noqa: A002
+def _plan(id: str, action: Action, order: Order) -> list[Plan]:
     """Plan, and let the guard rails look at what was planned."""
     try:
         params = action.params.model_validate(order.params)
@@ -93,7 +93,7 @@ def _guarded(plan: Plan, policy: Policy, identity: str) -> Plan:
     return plan.model_copy(update={"refusals": refusals})
 
 
-def _cloud(id: str, subject: Resource | Principal) -> Any:  # noqa: A002
+def _cloud(id: str, subject: Resource | Principal) -> Any:
     """Return the clients that an action of this id works with; records need none."""
     return aws.connect(subject.account, subject.region) if id.startswith("aws.") else None
 

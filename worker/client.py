@@ -66,7 +66,8 @@ async def connect(**options: Any) -> Client:
 async def deliver(client: Client, arrival: Arrival) -> Delivery:
     """Bring a finding to its incident, which starts if there is none; durable when it returns.
 
-    A finding that an ended incident has answered already starts nothing.
+    A finding that an ended incident has answered already starts nothing. Raises `Unreachable` if
+    the server does not take it; it can be delivered again then.
     """
     incident = incident_id(arrival.finding)
     handle = client.get_workflow_handle(incident, result_type=Incident)
@@ -74,9 +75,12 @@ async def deliver(client: Client, arrival: Arrival) -> Delivery:
         await handle.signal("arrive", arrival)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        return await _start(client, arrival, handle)
-    return Delivery(incident=incident, outcome=Handover.JOINED)
+            raise Unreachable(
+                f"Temporal does not take {arrival.finding.id}: {error.message}"
+            ) from error
+    else:
+        return Delivery(incident=incident, outcome=Handover.JOINED)
+    return await _start(client, arrival, handle)
 
 
 async def ask(
@@ -84,7 +88,7 @@ async def ask(
 ) -> T:
     """Send a person's message, and return the answer; a repeat with the same id is the same message.
 
-    The server gives up on a message that comes just as the workflow ends a turn: it is sent again.
+    The server drops a message that comes just as the workflow ends a turn: it is sent again.
     """
     for _ in range(RETRIES):
         try:

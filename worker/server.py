@@ -136,7 +136,9 @@ class DevServer:
         assert self._process.stdin is not None  # noqa: S101
         self._process.stdin.close()
         self._process = None
-        while not _is_free(self.port):  # the server is our grandchild, so it cannot be waited for
+        until = time.monotonic() + PATIENCE.total_seconds()
+        # The server is a child of the guard, so that it cannot be waited for in any other way.
+        while not _is_free(self.port) and time.monotonic() < until:
             time.sleep(PAUSE)
 
     def is_running(self) -> bool:

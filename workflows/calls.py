@@ -16,7 +16,9 @@ T = TypeVar("T")
 # Activities beat by themselves, so a worker that dies is noticed after this long, whatever it did.
 HEARTBEAT = timedelta(seconds=4)
 ONE_ATTEMPT = timedelta(minutes=2)
-RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(minutes=1))
+RETRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(minutes=1)
+)
 
 # For how long a failing call is tried again. Evidence gives up soon, for containment waits for it
 # to have started; opening a door again is tried for days.

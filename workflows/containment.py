@@ -91,7 +91,11 @@ class ContainmentWorkflow:
         if not self._stands(claim.plan):
             try:
                 receipt = await call(
-                    f"{claim.plan.action}.apply", claim.plan, Receipt, PATIENCE[Nature.CONTAINMENT], "apply"
+                    f"{claim.plan.action}.apply",
+                    claim.plan,
+                    Receipt,
+                    PATIENCE[Nature.CONTAINMENT],
+                    "apply",
                 )
             except ActivityError as error:
                 return self._not_applied(claim, error)
@@ -115,11 +119,15 @@ class ContainmentWorkflow:
             self._applied.append(claim.plan)
             if failed.made:
                 digest = claim.plan.digest
-                self._receipts.append(Receipt(plan_digest=digest, at=workflow.now(), calls=failed.made))
+                self._receipts.append(
+                    Receipt(plan_digest=digest, at=workflow.now(), calls=failed.made)
+                )
             self._hold(claim)
             self._state = LeaseState.FAILED
         return Grant(
-            kind=GrantKind.STALE if stale else GrantKind.FAILED, lease=self.lease(), reason=reason(error)
+            kind=GrantKind.STALE if stale else GrantKind.FAILED,
+            lease=self.lease(),
+            reason=reason(error),
         )
 
     def _hold(self, claim: Claim) -> None:
@@ -161,12 +169,16 @@ class ContainmentWorkflow:
     # Letting go
 
     async def _take_back(self, back: Return) -> Returned:
-        self._holders = [h for h in self._holders if (h.incident, h.step) != (back.incident, back.step)]
+        self._holders = [
+            h for h in self._holders if (h.incident, h.step) != (back.incident, back.step)
+        ]
         receipts: list[Receipt] = []
         while self._applied and not self._holders:
             plan = self._applied[-1]
             try:
-                receipt = await call(f"{plan.action}.revert", plan, Receipt, PATIENCE_TO_REVERT, "revert")
+                receipt = await call(
+                    f"{plan.action}.revert", plan, Receipt, PATIENCE_TO_REVERT, "revert"
+                )
             except ActivityError as error:
                 self._state = LeaseState.FAILED
                 return Returned(lease=self.lease(), receipts=tuple(receipts), problem=reason(error))
@@ -214,4 +226,6 @@ def _rank(proof: Proof) -> int:
 
 def _unread(plan: Plan, why: str) -> Proof:
     check = Check(name="read back", ok=False, detail=why)
-    return Proof(plan_digest=plan.digest, at=workflow.now(), verdict=Verdict.UNPROVEN, checks=(check,))
+    return Proof(
+        plan_digest=plan.digest, at=workflow.now(), verdict=Verdict.UNPROVEN, checks=(check,)
+    )

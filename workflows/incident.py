@@ -9,7 +9,14 @@ from temporalio.exceptions import ActivityError
 
 from firedoor.approvals.judge import judge
 from firedoor.model.action import Barrier, Nature
-from firedoor.model.containment import Claim, Grant, GrantKind, Notice, Return, Returned, containment_id
+from firedoor.model.containment import (
+    Claim,
+    Grant,
+    GrantKind,
+    Notice,
+    Return,
+    Returned,
+)
 from firedoor.model.decision import Answer, Decision, Proposal, Ruling, Vote
 from firedoor.model.finding import Principal, Resource
 from firedoor.model.incident import (
@@ -74,9 +81,7 @@ class IncidentWorkflow:
             await self._next_turn()
             self._raise_bugs()
             if self._is_full():
-                workflow.continue_as_new(
-                    Opening(arrival=opening.arrival, carried=self.incident())
-                )
+                workflow.continue_as_new(Opening(arrival=opening.arrival, carried=self.incident()))
         self._closed_at = workflow.now()
         self._publish()
         return self.incident()
@@ -107,7 +112,9 @@ class IncidentWorkflow:
     async def close(self, close: Close) -> Ruling:
         """End the incident, if nothing is held and nothing under way."""
         ruling = self._may_close(close)
-        self._tell("incident.closed" if ruling.accepted else "close.refused", detail=_said(close, ruling))
+        self._tell(
+            "incident.closed" if ruling.accepted else "close.refused", detail=_said(close, ruling)
+        )
         if ruling.accepted:
             self._close = close
         return ruling
@@ -143,7 +150,9 @@ class IncidentWorkflow:
             return
         self._findings[finding.id] = finding
         event = "finding.arrived" if known is None else "finding.repeated"
-        self._tell(event, detail=f"{finding.type}, severity {finding.severity:g}, seen {finding.count}x")
+        self._tell(
+            event, detail=f"{finding.type}, severity {finding.severity:g}, seen {finding.count}x"
+        )
         self._close = None  # what arrives while a person closes must not be lost
         if finding.sample:
             self._tell("finding.sample", detail="a sample finding never acts")
@@ -280,7 +289,10 @@ class IncidentWorkflow:
         claims = [Claim(incident=self._id, step=key, plan=plan) for plan in proposal.plans]
         patience = PATIENCE[Nature.CONTAINMENT]
         grants = await asyncio.gather(
-            *(call("containment.claim", claim, Grant, patience, f"{key}: contain") for claim in claims)
+            *(
+                call("containment.claim", claim, Grant, patience, f"{key}: contain")
+                for claim in claims
+            )
         )
         record = self._steps[key]
         held = [grant.lease for grant in grants if _holds(grant, self._id, key)]
@@ -306,7 +318,9 @@ class IncidentWorkflow:
         proofs = tuple(await asyncio.gather(*(self._follow(key, plan) for plan in proposal.plans)))
         found = {item.uri: item for proof in proofs for item in proof.evidence}
         kept = {item.uri: item for item in evidence} | found
-        self._end(key, _state(proofs), _doubts(proofs), proofs=proofs, evidence=tuple(kept.values()))
+        self._end(
+            key, _state(proofs), _doubts(proofs), proofs=proofs, evidence=tuple(kept.values())
+        )
 
     async def _follow(self, key: str, plan: Plan) -> Proof:
         """Look at evidence in the making until it is there or has failed."""
@@ -354,7 +368,9 @@ class IncidentWorkflow:
 
     async def _release(self, release: Release) -> Released:
         ruling = self._may_release(release)
-        self._tell("release.asked" if ruling.accepted else "release.refused", detail=_said(release, ruling))
+        self._tell(
+            "release.asked" if ruling.accepted else "release.refused", detail=_said(release, ruling)
+        )
         if not ruling.accepted:
             return Released(ruling=ruling)
         holding = [step for step in self._chosen(release) if step.leases]
@@ -370,11 +386,19 @@ class IncidentWorkflow:
         others: list[str] = []
         for lease in record.leases:
             back = Return(
-                lease=lease, incident=self._id, step=record.key, by=release.by, reason=release.reason
+                lease=lease,
+                incident=self._id,
+                step=record.key,
+                by=release.by,
+                reason=release.reason,
             )
             try:
                 returned = await call(
-                    "containment.give_back", back, Returned, PATIENCE_TO_REVERT, f"{record.key}: release"
+                    "containment.give_back",
+                    back,
+                    Returned,
+                    PATIENCE_TO_REVERT,
+                    f"{record.key}: release",
                 )
             except ActivityError as error:
                 self._end(record.key, StepState.FAILED, f"release: {reason(error)}")
@@ -514,7 +538,9 @@ def _broken(task: asyncio.Task[None]) -> bool:
 def _lets_on(evidence: StepRecord) -> bool:
     """Whether the steps that need this evidence may be applied."""
     started = evidence.state is StepState.STARTED
-    return (started and evidence.capability.barrier is Barrier.STARTED) or evidence.state not in MOVING
+    return (
+        started and evidence.capability.barrier is Barrier.STARTED
+    ) or evidence.state not in MOVING
 
 
 def _holds(grant: Grant, incident: str, step: str) -> bool:

@@ -19,7 +19,9 @@ def judge(step: StepRecord | None, decision: Decision, policy: Policy, now: date
     if decision.responder not in policy.responders:
         return _refused(f"{decision.responder} is not a responder under this incident's policy")
     if decision.plan_digest != step.plan_digest:
-        return _refused(f"the plan has changed: it is {step.plan_digest} now; read it and decide again")
+        return _refused(
+            f"the plan has changed: it is {step.plan_digest} now; read it and decide again"
+        )
     if step.deadline is not None and now >= step.deadline:
         return _refused(f"the deadline was {step.deadline:%Y-%m-%d %H:%M:%SZ}")
     if not decision.reason.strip():

@@ -54,7 +54,7 @@ async def replay(
         workflows=list(workflows),
         data_converter=CONVERTER,
         namespace=namespace,
-        # The sandbox gives classes of its own to each run, so arguments could not be compared in it.
+        # The sandbox gives each run classes of its own: arguments could not be compared in it.
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[commands],
     )

@@ -1,7 +1,88 @@
-"""Audit: check what happened."""
+"""Audit: check what happened, against the code that decided it."""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
+from google.protobuf.json_format import ParseError
+from temporalio.client import WorkflowHistory
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from firedoor.audit import replay as replays
+from firedoor.cli import remote, render
+from firedoor.cli.output import Json, document, line, progress
+from firedoor.errors import BadInput, Refused
+from worker.plugin import workflows
 
 app = typer.Typer(rich_markup_mode=None)
 audit = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(audit, name="audit", help="Check what happened.")
+
+
+@audit.callback()
+def _group() -> None:
+    """Check what happened."""  # with a callback, a single command stays a command of a group
+
+
+@audit.command()
+def replay(
+    histories: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|ID...", help="Exported histories, or incidents on the server."
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Check that the same events lead the code to the same commands, argument by argument.
+
+    Files need no server.
+    """
+    Runtime.set_default(remote.quiet(), error_if_already_set=False)  # replaying takes the default
+    with progress("replaying"):
+        replayed = remote.run(_replay(histories))
+    if json:
+        document([{**one.model_dump(mode="json"), "ok": one.ok} for one in replayed])
+    else:
+        for one in replayed:
+            _tell(one)
+    if differing := [one.workflow for one in replayed if not one.ok]:
+        raise Refused(
+            f"{len(differing)} of {len(replayed)} histories are not what the code decides"
+        )
+
+
+async def _replay(histories: list[str]) -> list[replays.Replay]:
+    read = [await _history(name) for name in histories]
+    return [await replays.replay(history, workflows()) for history in read]
+
+
+async def _history(name: str) -> WorkflowHistory:
+    """Return the history in a file, or else that of a workflow on the server."""
+    file = Path(name)
+    if file.is_file():
+        return _parse(file)
+    client = await remote.connect()
+    id = await remote.find(client, name)
+    try:
+        return await client.get_workflow_handle(id).fetch_history(rpc_timeout=remote.PATIENCE)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise Refused(f"there is neither a file nor an incident {name}") from error
+        raise
+
+
+def _parse(file: Path) -> WorkflowHistory:
+    try:
+        return replays.parse(file.read_text(), file.name)
+    except (OSError, ParseError, ValueError, LookupError, TypeError) as error:
+        raise BadInput(str(file), "", f"expected an exported history: {error}") from error
+
+
+def _tell(replayed: replays.Replay) -> None:
+    builds = f", decided by {', '.join(replayed.builds)}" if replayed.builds else ""
+    outcome = "the code decides the same" if replayed.ok else "the code decides otherwise"
+    line(f"{render.clean(replayed.workflow)}: {outcome}, {replayed.events} events{builds}")
+    for difference in replayed.differences:
+        line(render.clean(f"  {difference}"))

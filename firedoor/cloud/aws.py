@@ -160,7 +160,9 @@ def connect(account: str, region: str) -> Aws:
 
 @cache
 def _own_account(region: str) -> str:
-    return str(boto3.client("sts", region_name=region, config=CONFIG).get_caller_identity()["Account"])
+    return str(
+        boto3.client("sts", region_name=region, config=CONFIG).get_caller_identity()["Account"]
+    )
 
 
 def _assumed(base: boto3.Session, account: str, region: str, role: str) -> boto3.Session:
@@ -235,11 +237,15 @@ def _note(context: dict[str, Any], request_id: str, problem: str) -> None:
     permit, call, at = context["firedoor"]
     outcome = Outcome.ERROR if problem else Outcome.OK
     permit.made.append(
-        CallRecord(**call.model_dump(), at=at, request_id=request_id, outcome=outcome, detail=problem)
+        CallRecord(
+            **call.model_dump(), at=at, request_id=request_id, outcome=outcome, detail=problem
+        )
     )
 
 
-def _error(error: dict[str, str], status: int, operation: str, request_id: str) -> errors.CloudError:
+def _error(
+    error: dict[str, str], status: int, operation: str, request_id: str
+) -> errors.CloudError:
     code = error.get("Code", str(status))
     return _kind(code, status)(code, error.get("Message", ""), operation, request_id)
 

@@ -80,7 +80,9 @@ class Returned(Model):
     """The answer to a return: reverted if nobody else holds it."""
 
     lease: Lease
-    receipts: tuple[Receipt, ...] = Field(default=(), description="of the reverts, newest plan first")
+    receipts: tuple[Receipt, ...] = Field(
+        default=(), description="of the reverts, newest plan first"
+    )
     problem: str = Field(default="", description="why reverting did not end well")
 
 

@@ -122,7 +122,9 @@ class Finding(Model):
     ports: tuple[int, ...] = Field(default=(), description="local ports concerned")
     domains: tuple[str, ...] = ()
     access_keys: tuple[str, ...] = Field(default=(), description="ids of access keys, not secrets")
-    techniques: tuple[str, ...] = Field(default=(), description="MITRE ATT&CK ids, if the detector gives them")
+    techniques: tuple[str, ...] = Field(
+        default=(), description="MITRE ATT&CK ids, if the detector gives them"
+    )
 
     @property
     def subjects(self) -> tuple[Resource | Principal, ...]:

@@ -183,4 +183,3 @@ class Close(Model):
 def incident_id(finding: Finding) -> str:
     """Return the id of the incident workflow that a finding belongs to."""
     return f"incident/{finding.subject.path}"
-

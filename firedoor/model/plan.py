@@ -69,8 +69,12 @@ class Plan(Model):
         default_factory=dict, description="further state that apply or revert needs"
     )
     changes: tuple[Change, ...] = ()
-    calls: tuple[Call, ...] = Field(default=(), description="every changing call of apply, in order")
-    undo: tuple[Call, ...] = Field(default=(), description="every changing call of revert, in order")
+    calls: tuple[Call, ...] = Field(
+        default=(), description="every changing call of apply, in order"
+    )
+    undo: tuple[Call, ...] = Field(
+        default=(), description="every changing call of revert, in order"
+    )
     blast_radius: tuple[str, ...] = Field(default=(), description="who and what else will feel it")
     preflight: tuple[Check, ...] = ()
     lost: tuple[str, ...] = Field(default=(), description="what undo cannot bring back")

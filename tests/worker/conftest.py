@@ -1,4 +1,4 @@
-"""A whole house: a Temporal server, the emulated AWS, and workers that are processes of their own."""
+"""A whole house: a Temporal server, the emulated AWS, and workers in processes of their own."""
 
 import asyncio
 import os

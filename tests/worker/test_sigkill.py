@@ -8,8 +8,8 @@ import boto3
 import pytest
 from temporalio.client import WorkflowHandle
 
-from firedoor.discovery import find
 from firedoor.action import Action
+from firedoor.discovery import find
 from firedoor.model.decision import Answer, Decision, Ruling
 from firedoor.model.incident import (
     Arrival,

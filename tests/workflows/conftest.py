@@ -3,10 +3,8 @@
 import os
 import re
 import sysconfig
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -78,7 +76,6 @@ async def client(
     directory = os.environ.get("FIREDOOR_RECORD")
     if directory and request.node.get_closest_marker("golden"):
         await _record(clocks.client, task_queue, request.node.name, directory)
-
 
 
 async def _record(client: Client, queue: str, test: str, directory: str) -> None:

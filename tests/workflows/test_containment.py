@@ -5,7 +5,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import WorkflowEnvironment
 
 from firedoor.errors import AccessDenied, Unavailable
@@ -24,8 +25,6 @@ from firedoor.model.finding import Resource
 from firedoor.model.plan import Plan, Target, Verdict
 from firedoor.settings import settings
 from firedoor.testing import NOW, World, instance
-from temporalio.client import WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy
 
 
 @pytest.fixture
@@ -65,7 +64,9 @@ async def give_back(client: Client, lease: str, incident: str) -> Returned:
 
 
 @pytest.mark.golden
-async def test_rule_5_opens_only_when_the_last_holder_lets_go(client: Client, world: World, room: Resource) -> None:
+async def test_rule_5_opens_only_when_the_last_holder_lets_go(
+    client: Client, world: World, room: Resource
+) -> None:
     first = await acquire(client, planned(world, room, "incident/one"))
     second = await acquire(client, planned(world, room, "incident/two"))
 
@@ -88,7 +89,9 @@ async def test_two_claims_at_once_change_once(client: Client, world: World, room
     assert world.calls == [f"close {room.id}"]
 
 
-async def test_stale_plan_is_not_applied_and_leaves_no_lease(client: Client, world: World, room: Resource) -> None:
+async def test_stale_plan_is_not_applied_and_leaves_no_lease(
+    client: Client, world: World, room: Resource
+) -> None:
     plan = planned(world, room, "incident/one")
     world.doors[room.id] = "ajar"
 
@@ -101,7 +104,9 @@ async def test_stale_plan_is_not_applied_and_leaves_no_lease(client: Client, wor
 
 
 @pytest.mark.golden
-async def test_what_an_unknown_outcome_did_is_taken_back(client: Client, world: World, room: Resource) -> None:
+async def test_what_an_unknown_outcome_did_is_taken_back(
+    client: Client, world: World, room: Resource
+) -> None:
     # The first attempt closes the door and its answer is lost; before the second one somebody
     # forces it half open. It is not as planned, and perhaps our doing: release must cope.
     world.trouble["apply/after"] = [AccessDenied("AccessDenied", "after the effect", "Close")]
@@ -116,7 +121,9 @@ async def test_what_an_unknown_outcome_did_is_taken_back(client: Client, world: 
 
 
 @pytest.mark.golden
-async def test_failed_revert_is_told_and_can_be_tried_again(client: Client, world: World, room: Resource) -> None:
+async def test_failed_revert_is_told_and_can_be_tried_again(
+    client: Client, world: World, room: Resource
+) -> None:
     grant = await acquire(client, planned(world, room, "incident/one"))
     world.trouble["revert"] = [AccessDenied("AccessDenied", "not now", "Open")]
 
@@ -128,7 +135,9 @@ async def test_failed_revert_is_told_and_can_be_tried_again(client: Client, worl
     assert world.doors[room.id] == "open"
 
 
-async def test_revert_leaves_alone_what_somebody_changed(client: Client, world: World, room: Resource) -> None:
+async def test_revert_leaves_alone_what_somebody_changed(
+    client: Client, world: World, room: Resource
+) -> None:
     grant = await acquire(client, planned(world, room, "incident/one"))
     world.doors[room.id] = "bricked up"
 
@@ -159,7 +168,9 @@ async def test_rule_6_drift_is_noticed(
     assert lease.proof.verdict is Verdict.DRIFTED
 
 
-async def test_outage_while_applying_is_waited_out(client: Client, world: World, room: Resource) -> None:
+async def test_outage_while_applying_is_waited_out(
+    client: Client, world: World, room: Resource
+) -> None:
     world.trouble["apply"] = [Unavailable("503", "later", "Close")] * 3
 
     grant = await acquire(client, planned(world, room, "incident/one"))

@@ -61,7 +61,9 @@ async def test_history_of_other_code_is_found() -> None:
     path = next(HISTORIES.glob("whole_way*.incident.json"))
     events = json.loads(path.read_text())
     first = next(e for e in events["events"] if "activityTaskScheduledEventAttributes" in e)
-    first["activityTaskScheduledEventAttributes"]["activityType"]["name"] = "aws.terminate_everything"
+    first["activityTaskScheduledEventAttributes"]["activityType"]["name"] = (
+        "aws.terminate_everything"
+    )
 
     done = await replay(parse(json.dumps(events), "other"), workflows())
 

@@ -52,7 +52,9 @@ async def until(handle: Handle, holds: Callable[[Incident], bool]) -> Incident:
         if holds(incident):
             return incident
         await asyncio.sleep(0.025)
-    raise AssertionError(f"it stayed {incident.status}: {[(s.key, s.state, s.reason) for s in incident.steps]}")
+    raise AssertionError(
+        f"it stayed {incident.status}: {[(s.key, s.state, s.reason) for s in incident.steps]}"
+    )
 
 
 def at_rest(incident: Incident) -> bool:
@@ -71,7 +73,9 @@ def states(incident: Incident) -> dict[str, StepState]:
     return {s.key: s.state for s in incident.steps}
 
 
-def decision(handle: Handle, asked: StepRecord, answer: Answer = Answer.APPROVE, **members: object) -> Decision:
+def decision(
+    handle: Handle, asked: StepRecord, answer: Answer = Answer.APPROVE, **members: object
+) -> Decision:
     values: dict[str, object] = {
         "incident": handle.id,
         "step": asked.key,
@@ -102,8 +106,14 @@ ASK = {"approval": Approval.ASK}
 
 
 @pytest.mark.golden
-async def test_whole_way_from_finding_to_closed_incident(client: Client, world: World, fire: Finding) -> None:
-    steps = (step("photo", "photograph"), step("door", "close_door", "photo", **ASK), step("tell", "tell", "door"))
+async def test_whole_way_from_finding_to_closed_incident(
+    client: Client, world: World, fire: Finding
+) -> None:
+    steps = (
+        step("photo", "photograph"),
+        step("door", "close_door", "photo", **ASK),
+        step("tell", "tell", "door"),
+    )
     handle = await started(client, world.arrival(fire, *steps))
 
     asked = one(await until(handle, asking), "door")
@@ -130,8 +140,14 @@ async def test_whole_way_from_finding_to_closed_incident(client: Client, world: 
 
 
 @pytest.mark.golden
-async def test_denied_step_ends_the_steps_that_need_it(client: Client, world: World, fire: Finding) -> None:
-    steps = (step("door", "close_door", **ASK), step("tell", "tell", "door"), step("photo", "photograph"))
+async def test_denied_step_ends_the_steps_that_need_it(
+    client: Client, world: World, fire: Finding
+) -> None:
+    steps = (
+        step("door", "close_door", **ASK),
+        step("tell", "tell", "door"),
+        step("photo", "photograph"),
+    )
     handle = await started(client, world.arrival(fire, *steps))
     asked = one(await until(handle, asking), "door")
 
@@ -144,7 +160,9 @@ async def test_denied_step_ends_the_steps_that_need_it(client: Client, world: Wo
 
 
 @pytest.mark.golden
-async def test_rule_10_silence_is_no(clocks: WorkflowEnvironment, client: Client, world: World, fire: Finding) -> None:
+async def test_rule_10_silence_is_no(
+    clocks: WorkflowEnvironment, client: Client, world: World, fire: Finding
+) -> None:
     handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
     await until(handle, asking)
 
@@ -154,7 +172,9 @@ async def test_rule_10_silence_is_no(clocks: WorkflowEnvironment, client: Client
     assert world.calls == []
 
 
-async def test_rule_2_decision_for_another_plan_is_refused(client: Client, world: World, fire: Finding) -> None:
+async def test_rule_2_decision_for_another_plan_is_refused(
+    client: Client, world: World, fire: Finding
+) -> None:
     handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
     asked = one(await until(handle, asking), "door")
 
@@ -174,7 +194,12 @@ async def test_rule_2_changed_target_voids_the_vote_and_is_asked_again(
     world.doors[fire.subject.id] = "ajar"  # somebody was here between plan and approval
 
     assert (await decide(handle, decision(handle, first))).accepted
-    second = one(await until(handle, lambda i: asking(i) and one(i, "door").plan_digest != first.plan_digest), "door")
+    second = one(
+        await until(
+            handle, lambda i: asking(i) and one(i, "door").plan_digest != first.plan_digest
+        ),
+        "door",
+    )
 
     assert world.calls == []
     assert second.proposal is not None
@@ -208,7 +233,9 @@ async def test_rule_11_refused_votes_are_on_record(
     events = (await handle.fetch_history()).events[before:]
     assert any(e.HasField("workflow_execution_update_accepted_event_attributes") for e in events)
     after = await until(handle, asking)
-    assert [(e.event, why in e.detail) for e in after.timeline if e.event.startswith("vote")] == [("vote.refused", True)]
+    assert [(e.event, why in e.detail) for e in after.timeline if e.event.startswith("vote")] == [
+        ("vote.refused", True)
+    ]
 
 
 async def test_the_same_vote_twice_is_one_vote(client: Client, world: World, fire: Finding) -> None:
@@ -260,7 +287,9 @@ async def test_containment_does_not_wait_for_evidence_to_be_complete(
     assert one(await until(handle, at_rest), "photo").state is StepState.PROVEN
 
 
-async def test_rule_9_failed_step_never_undoes_another(client: Client, world: World, fire: Finding) -> None:
+async def test_rule_9_failed_step_never_undoes_another(
+    client: Client, world: World, fire: Finding
+) -> None:
     other = instance(f"i-{uuid4().hex[:17]}")
     both = fire.model_copy(update={"related": (other,)})
     world.doors[other.id] = "protected"
@@ -274,10 +303,14 @@ async def test_rule_9_failed_step_never_undoes_another(client: Client, world: Wo
 
 
 @pytest.mark.golden
-async def test_rule_14_sample_finding_never_acts(client: Client, world: World, fire: Finding) -> None:
+async def test_rule_14_sample_finding_never_acts(
+    client: Client, world: World, fire: Finding
+) -> None:
     sample = fire.model_copy(update={"sample": True})
 
-    handle = await started(client, world.arrival(sample, step("door", "close_door"), step("photo", "photograph")))
+    handle = await started(
+        client, world.arrival(sample, step("door", "close_door"), step("photo", "photograph"))
+    )
 
     ended = await handle.result()
     assert ended.status is Status.SAMPLE
@@ -285,7 +318,9 @@ async def test_rule_14_sample_finding_never_acts(client: Client, world: World, f
     assert world.calls == []
 
 
-async def test_rule_14_repeated_finding_starts_nothing_new(client: Client, world: World, fire: Finding) -> None:
+async def test_rule_14_repeated_finding_starts_nothing_new(
+    client: Client, world: World, fire: Finding
+) -> None:
     arrival = world.arrival(fire, step("door", "close_door"))
 
     outcomes = [(await deliver(client, arrival)).outcome for _ in range(3)]
@@ -301,19 +336,25 @@ async def test_rule_14_repeated_finding_starts_nothing_new(client: Client, world
     assert world.calls == [f"close {fire.subject.id}", f"open {fire.subject.id}"]
 
 
-async def test_new_activity_after_the_end_starts_a_new_incident(client: Client, world: World, fire: Finding) -> None:
+async def test_new_activity_after_the_end_starts_a_new_incident(
+    client: Client, world: World, fire: Finding
+) -> None:
     first = await started(client, world.arrival(fire, step("photo", "photograph")))
     await until(first, at_rest)
     await close(first)
     await first.result()
-    later = fire.model_copy(update={"updated_at": NOW + timedelta(days=1), "last_seen": NOW + timedelta(days=1)})
+    later = fire.model_copy(
+        update={"updated_at": NOW + timedelta(days=1), "last_seen": NOW + timedelta(days=1)}
+    )
 
     delivery = await deliver(client, world.arrival(later, step("photo", "photograph")))
 
     assert delivery.outcome is Handover.STARTED
 
 
-async def test_terminated_incident_has_answered_nothing(client: Client, world: World, fire: Finding) -> None:
+async def test_terminated_incident_has_answered_nothing(
+    client: Client, world: World, fire: Finding
+) -> None:
     arrival = world.arrival(fire, step("photo", "photograph"))
     first = await started(client, arrival)
     await first.terminate()
@@ -322,12 +363,17 @@ async def test_terminated_incident_has_answered_nothing(client: Client, world: W
 
 
 @pytest.mark.golden
-async def test_second_runbook_joins_the_same_incident(client: Client, world: World, fire: Finding) -> None:
+async def test_second_runbook_joins_the_same_incident(
+    client: Client, world: World, fire: Finding
+) -> None:
     handle = await started(client, world.arrival(fire, step("photo", "photograph")))
     await until(handle, at_rest)
     worse = fire.model_copy(update={"id": "f-2", "severity": 9.0})
 
-    await deliver(client, world.arrival(worse, step("photo", "photograph"), step("door", "close_door", "photo")))
+    await deliver(
+        client,
+        world.arrival(worse, step("photo", "photograph"), step("door", "close_door", "photo")),
+    )
 
     ended = await until(handle, lambda i: len(i.steps) == 2 and at_rest(i))
     assert states(ended) == {"photo": StepState.PROVEN, "door": StepState.PROVEN}
@@ -335,8 +381,13 @@ async def test_second_runbook_joins_the_same_incident(client: Client, world: Wor
 
 
 @pytest.mark.golden
-async def test_many_deliveries_at_once_are_one_incident(client: Client, world: World, room: Resource) -> None:
-    arrivals = [world.arrival(finding(f"f-{n}", subject=room), step("door", "close_door")) for n in range(30)]
+async def test_many_deliveries_at_once_are_one_incident(
+    client: Client, world: World, room: Resource
+) -> None:
+    arrivals = [
+        world.arrival(finding(f"f-{n}", subject=room), step("door", "close_door"))
+        for n in range(30)
+    ]
 
     await asyncio.gather(*(deliver(client, arrival) for arrival in arrivals))
 
@@ -346,12 +397,16 @@ async def test_many_deliveries_at_once_are_one_incident(client: Client, world: W
     assert world.calls == [f"close {room.id}"]
 
 
-async def test_finding_that_arrives_while_closing_is_not_lost(client: Client, world: World, fire: Finding) -> None:
+async def test_finding_that_arrives_while_closing_is_not_lost(
+    client: Client, world: World, fire: Finding
+) -> None:
     handle = await started(client, world.arrival(fire, step("photo", "photograph")))
     await until(handle, at_rest)
     worse = fire.model_copy(update={"id": "f-2"})
 
-    await asyncio.gather(close(handle), deliver(client, world.arrival(worse, step("door", "close_door"))))
+    await asyncio.gather(
+        close(handle), deliver(client, world.arrival(worse, step("door", "close_door")))
+    )
 
     latest = client.get_workflow_handle(handle.id, result_type=Incident)
     ended = await until(latest, lambda i: any(f.id == "f-2" for f in i.findings) and at_rest(i))
@@ -363,7 +418,8 @@ async def test_rule_7_nothing_is_applied_before_its_evidence_has_started(
 ) -> None:
     world.gates["photograph"] = threading.Event()
     handle = await started(
-        client, world.arrival(fire, step("photo", "photograph"), step("door", "close_door", "photo"))
+        client,
+        world.arrival(fire, step("photo", "photograph"), step("door", "close_door", "photo")),
     )
     await until(handle, lambda i: one(i, "door").state is StepState.APPLYING)
     assert world.calls == []
@@ -374,7 +430,9 @@ async def test_rule_7_nothing_is_applied_before_its_evidence_has_started(
     assert world.calls == [f"photograph {fire.subject.id}", f"close {fire.subject.id}"]
 
 
-async def test_guard_rail_ends_a_step_before_it_is_asked(client: Client, world: World, fire: Finding) -> None:
+async def test_guard_rail_ends_a_step_before_it_is_asked(
+    client: Client, world: World, fire: Finding
+) -> None:
     world.doors[fire.subject.id] = "protected"
 
     handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
@@ -384,7 +442,9 @@ async def test_guard_rail_ends_a_step_before_it_is_asked(client: Client, world: 
     assert "protected" in ended.reason
 
 
-async def test_permanent_error_fails_the_step_and_says_why(client: Client, world: World, fire: Finding) -> None:
+async def test_permanent_error_fails_the_step_and_says_why(
+    client: Client, world: World, fire: Finding
+) -> None:
     world.trouble["apply"] = [AccessDenied("AccessDenied", "not yours", "Close")]
 
     handle = await started(client, world.arrival(fire, step("door", "close_door")))
@@ -395,7 +455,9 @@ async def test_permanent_error_fails_the_step_and_says_why(client: Client, world
     assert ended.status is Status.INCOMPLETE
 
 
-async def test_rule_4_lost_answer_is_read_back_and_done_once(client: Client, world: World, fire: Finding) -> None:
+async def test_rule_4_lost_answer_is_read_back_and_done_once(
+    client: Client, world: World, fire: Finding
+) -> None:
     world.trouble["apply/after"] = [Unavailable("Timeout", "no answer", "Close")]
     world.trouble["revert/after"] = [Unavailable("Timeout", "no answer", "Open")]
 
@@ -423,7 +485,9 @@ async def test_cancelled_incident_applies_nothing_more_and_holds_what_it_holds(
     assert (await handle.result()).status is Status.CLOSED
 
 
-async def test_rule_3_plan_is_in_history_before_the_first_change(client: Client, world: World, fire: Finding) -> None:
+async def test_rule_3_plan_is_in_history_before_the_first_change(
+    client: Client, world: World, fire: Finding
+) -> None:
     handle = await started(client, world.arrival(fire, step("door", "close_door")))
     contained = one(await until(handle, at_rest), "door")
 

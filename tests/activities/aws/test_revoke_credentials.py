@@ -161,7 +161,7 @@ def test_retry_finishes_what_a_lost_answer_left_half_done(
     assert verify(plan, aws).verdict is Verdict.PROVEN
 
 
-def test_cutoff_is_in_utc_whatever_the_zone_of_the_machine(
+def test_rule_18_cutoff_is_in_utc_whatever_the_zone_of_the_machine(
     scene: Scene, iam: Any, aws: Aws, elsewhere: None
 ) -> None:
     plan = planned(user(), aws, AT.astimezone(timezone(timedelta(hours=-5))))
