@@ -88,7 +88,7 @@ async def ask(
 ) -> T:
     """Send a person's message, and return the answer; a repeat with the same id is the same message.
 
-    The server drops a message that comes just as the workflow ends a turn: it is sent again.
+    The server drops a message that comes as the workflow ends a turn: it is sent again.
     """
     for _ in range(RETRIES):
         try:

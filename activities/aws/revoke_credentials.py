@@ -73,7 +73,7 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
         case Principal(type=other):
             return (_refused(target, params, OTHERWISE[other]),)
         case Resource():
-            return (_plan_instance(target, params, aws),)
+            return _plan_instance(target, params, aws)
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
@@ -375,17 +375,24 @@ def _instances_told(role: str, aws: Aws) -> str:
 # The role of one instance
 
 
-def _plan_instance(target: Target, params: Params, aws: Aws) -> Plan:
+def _plan_instance(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
     id = target.subject.id
     instance = _instance(id, aws)
     if instance is None:
         why = "does not exist: what it was handed lives for up to 6 h, so revoke the role it had"
-        return _refused(target, params, f"{id} {why}")
+        return (_refused(target, params, f"{id} {why}"),)
     role = _role_of(instance, aws)
     if role is None:
-        return _made(target, params, (), lease=id, summary="", nothing=f"{id} has no role")
+        return ()
     if why := _not_editable(role):
-        return _refused(target, params, why)
+        return (_refused(target, params, why),)
+    return (_plan_instance_role(target, params, instance, role, aws),)
+
+
+def _plan_instance_role(
+    target: Target, params: Params, instance: dict[str, Any], role: dict[str, Any], aws: Aws
+) -> Plan:
+    id = target.subject.id
     label, name = f"role/{role['RoleName']}", role["RoleName"]
     reads: list[Callable[[], Any]] = [
         partial(_identity.inline_policies, aws, "Role", name),
@@ -445,7 +452,6 @@ def _made(
     *,
     lease: str,
     summary: str,
-    nothing: str = "all of it is so already",
     **members: Any,
 ) -> Plan:
     plan = Plan(
@@ -453,7 +459,7 @@ def _made(
         target=target,
         lease=lease,
         params=params.model_dump(mode="json"),
-        summary=summary if changes else f"Nothing to revoke: {nothing}.",
+        summary=summary if changes else "Nothing to revoke: all of it is so already.",
         changes=changes,
         **members,
     )

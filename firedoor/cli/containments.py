@@ -54,7 +54,8 @@ async def _release(
     incident = await remote.read(client, await remote.find(client, wanted))
     holding = _holding(incident, step)
     leases = await asyncio.gather(*(_lease(client, id) for r in holding for id in r.leases))
-    output.show(_prospect(incident.id, list(leases)), stderr=json or asking)
+    ours = {(incident.id, record.key) for record in holding}
+    output.show(_prospect(ours, list(leases)), stderr=json or asking)
     if asking and not confirm(f"Release {', '.join(record.key for record in holding)}?"):
         raise Refused("nothing was released")
     message = Release(
@@ -83,15 +84,15 @@ async def _lease(client: Client, id: str) -> Lease:
     return await remote.ask(client, id, "lease", Lease)
 
 
-def _prospect(incident: str, leases: list[Lease]) -> RenderableType:
+def _prospect(ours: set[tuple[str, str]], leases: list[Lease]) -> RenderableType:
     """Return what releasing will do: what is undone, and what others keep closed."""
     parts: list[RenderableType] = []
     for lease in leases:
-        others = sorted({h.incident for h in lease.holders if h.incident != incident})
+        others = [h for h in lease.holders if (h.incident, h.step) not in ours]
         parts.append(Text(render.clean(lease.id), "bold"))
-        parts += [
-            Text(f"  stays: {render.clean(other)} holds it too", "yellow") for other in others
-        ]
+        for other in others:
+            who = render.clean(f"step {other.step} of {other.incident}")
+            parts.append(Text(f"  stays: {who} holds it too", "yellow"))
         if not others:
             parts += [render.undo(plan) for plan in reversed(lease.applied)]
         parts.append(Text())

@@ -76,7 +76,7 @@ async def test_what_another_incident_holds_stays_and_is_told(
     ended = await cli("release", held, "--yes", "--reason", "x")
 
     assert (ended.status, world.doors[room]) == (0, "closed")
-    assert f"stays: {other} holds it too" in ended.out
+    assert f"stays: step close of {other} holds it too" in ended.out
     assert f"still held by {other}\n" in ended.out
 
 

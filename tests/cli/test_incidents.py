@@ -5,12 +5,15 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
 
 from firedoor.model.finding import Finding
 from firedoor.model.incident import Incident
 from firedoor.testing import ACCOUNT, World, finding, instance, step
 from worker.client import deliver
+from worker.server import DevServer
 
 Cli = Callable[..., Awaitable[Any]]
 
@@ -158,3 +161,17 @@ async def test_watching_without_a_terminal_tells_each_event_once(
     events = [line.split()[2] for line in watched.out.splitlines()]
     assert (watched.status, events[0], events[-1]) == (0, "finding.arrived", "incident.closed")
     assert events.count("finding.arrived") == 1
+
+
+@pytest.mark.slow
+async def test_open_incident_without_a_worker_is_told_in_seconds(
+    cli: Cli, server: DevServer, world: World, room: str
+) -> None:
+    client = await Client.connect(server.address, data_converter=pydantic_data_converter)
+    arrival = world.arrival(finding(subject=instance(room)), step("close", "close_door"))
+    id = (await deliver(client, arrival)).incident  # the queue is one that nobody serves
+
+    ended = await cli("show", id, TEMPORAL_ADDRESS=server.address)
+
+    expected = f"firedoor: no worker answers for {id}; is `firedoor worker` running?\n"
+    assert ended == (3, "", expected)

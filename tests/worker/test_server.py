@@ -107,6 +107,11 @@ def test_taken_port_is_told(server: DevServer, tmp_path: Path) -> None:
         second.start()
 
 
+def test_two_servers_never_share_a_directory(server: DevServer) -> None:
+    with pytest.raises(BadInput, match="in use by another one"):
+        DevServer(server.directory).start()
+
+
 def test_missing_program_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_CLI", str(tmp_path / "temporal"))
 

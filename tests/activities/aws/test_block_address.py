@@ -467,13 +467,12 @@ def test_lost_answer_is_read_back_and_not_repeated(
 
 def test_same_rule_set_by_another_incident_is_a_success(aws: Aws, scene: Scene, ec2: Any) -> None:
     (plan,) = planned(aws, scene.web_id, ATTACKER)
-    before_call(
-        aws,
-        "CreateNetworkAclEntry",
-        lambda: [
-            entry(ec2, scene.public_acl_id, 1, f"{ATTACKER}/32", egress=e) for e in (False, True)
-        ],
-    )
+
+    def set_both() -> None:
+        for egress in (False, True):
+            entry(ec2, scene.public_acl_id, 1, f"{ATTACKER}/32", egress=egress)
+
+    before_call(aws, "CreateNetworkAclEntry", set_both)
 
     receipt = apply(plan, aws)
 
