@@ -7,7 +7,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from firedoor.approvals.judge import judge
+from firedoor.approvals.judge import chosen, judge, may_close, may_release
 from firedoor.model.action import Barrier, Nature
 from firedoor.model.containment import (
     Claim,
@@ -34,6 +34,8 @@ from firedoor.model.incident import (
     StepRecord,
     StepState,
     assess,
+    doubts,
+    state_of,
 )
 from firedoor.model.plan import Plan, Proof, Receipt, Target, Verdict
 from firedoor.model.runbook import Approval
@@ -111,7 +113,7 @@ class IncidentWorkflow:
     @workflow.update(description="End the incident")
     async def close(self, close: Close) -> Ruling:
         """End the incident, if nothing is held and nothing under way."""
-        ruling = self._may_close(close)
+        ruling = may_close(close, self._policy, tuple(self._steps.values()))
         self._tell(
             "incident.closed" if ruling.accepted else "close.refused", detail=_said(close, ruling)
         )
@@ -306,7 +308,7 @@ class IncidentWorkflow:
         if failed := [g.reason for g in grants if g.kind is GrantKind.FAILED]:
             self._end(key, StepState.FAILED, "; ".join(failed))
         else:
-            self._end(key, _state(proofs), _doubts(proofs))
+            self._end(key, state_of(proofs), doubts(proofs))
         return True
 
     async def _preserve(self, key: str, proposal: Proposal) -> None:
@@ -319,7 +321,7 @@ class IncidentWorkflow:
         found = {item.uri: item for proof in proofs for item in proof.evidence}
         kept = {item.uri: item for item in evidence} | found
         self._end(
-            key, _state(proofs), _doubts(proofs), proofs=proofs, evidence=tuple(kept.values())
+            key, state_of(proofs), doubts(proofs), proofs=proofs, evidence=tuple(kept.values())
         )
 
     async def _follow(self, key: str, plan: Plan) -> Proof:
@@ -367,13 +369,13 @@ class IncidentWorkflow:
         return ruling
 
     async def _release(self, release: Release) -> Released:
-        ruling = self._may_release(release)
+        ruling = may_release(release, self._policy, tuple(self._steps.values()))
         self._tell(
             "release.asked" if ruling.accepted else "release.refused", detail=_said(release, ruling)
         )
         if not ruling.accepted:
             return Released(ruling=ruling)
-        holding = [step for step in self._chosen(release) if step.leases]
+        holding = [step for step in chosen(release, tuple(self._steps.values())) if step.leases]
         still_held = await asyncio.gather(*(self._let_go(step, release) for step in holding))
         return Released(
             ruling=ruling,
@@ -414,30 +416,6 @@ class IncidentWorkflow:
             self._end(record.key, StepState.RELEASED, f"{release.by}: {release.reason}")
         return others
 
-    def _may_release(self, release: Release) -> Ruling:
-        if release.by not in self._policy.responders:
-            return _no(f"{release.by} is not a responder under this incident's policy")
-        if unknown := [key for key in release.steps if key not in self._steps]:
-            return _no(f"this incident has no step {', '.join(unknown)}")
-        chosen = self._chosen(release)
-        if busy := [step.key for step in chosen if step.state is StepState.APPLYING]:
-            return _no(f"{', '.join(busy)} is being applied; release it when that is done")
-        if not any(step.leases for step in chosen):
-            return _no("nothing of this is held")
-        return Ruling(accepted=True)
-
-    def _chosen(self, release: Release) -> list[StepRecord]:
-        return [s for s in self._steps.values() if not release.steps or s.key in release.steps]
-
-    def _may_close(self, close: Close) -> Ruling:
-        if close.by not in self._policy.responders:
-            return _no(f"{close.by} is not a responder under this incident's policy")
-        if held := [step.key for step in self._steps.values() if step.leases]:
-            return _no(f"{', '.join(held)} still hold what they contained; release them first")
-        if moving := [step.key for step in self._steps.values() if step.state in MOVING]:
-            return _no(f"{', '.join(moving)} are not finished")
-        return Ruling(accepted=True)
-
     # Containments
 
     def _take_note(self, notice: Notice) -> None:
@@ -449,7 +427,7 @@ class IncidentWorkflow:
         proofs = (*others, notice.proof)
         self._set(record.key, proofs=proofs)
         if record.state in SUCCEEDED:
-            self._end(record.key, _state(proofs), _doubts(proofs))
+            self._end(record.key, state_of(proofs), doubts(proofs))
 
     # Book-keeping
 
@@ -547,26 +525,6 @@ def _holds(grant: Grant, incident: str, step: str) -> bool:
     return any((h.incident, h.step) == (incident, step) for h in grant.lease.holders)
 
 
-def _state(proofs: tuple[Proof, ...]) -> StepState:
-    """Return the state that the worst of the proofs puts a step in."""
-    verdicts = {proof.verdict for proof in proofs}
-    if Verdict.DRIFTED in verdicts:
-        return StepState.DRIFTED
-    return StepState.PROVEN if verdicts == {Verdict.PROVEN} else StepState.UNPROVEN
-
-
-def _doubts(proofs: tuple[Proof, ...]) -> str:
-    """Return what reading back did not confirm."""
-    if _state(proofs) is StepState.PROVEN:
-        return ""
-    failed = [check for proof in proofs for check in proof.checks if not check.ok]
-    return "; ".join(f"{check.name}: {check.detail}" for check in failed)
-
-
 def _said(message: Decision | Release | Close, ruling: Ruling) -> str:
     who = message.responder if isinstance(message, Decision) else message.by
     return f"{who}: {message.reason}" + (f" (refused: {ruling.reason})" if ruling.reason else "")
-
-
-def _no(why: str) -> Ruling:
-    return Ruling(accepted=False, reason=why)

@@ -9,7 +9,7 @@ from firedoor.model.base import Model, UtcDatetime
 from firedoor.model.decision import Proposal, Ruling, Vote
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Finding, Subject
-from firedoor.model.plan import Proof, Receipt, Target
+from firedoor.model.plan import Proof, Receipt, Target, Verdict
 from firedoor.model.policy import Policy
 from firedoor.model.runbook import Runbook, Step
 
@@ -133,6 +133,22 @@ def assess(steps: tuple[StepRecord, ...]) -> Status:
     if StepState.RELEASED in containments:
         return Status.RELEASED
     return Status.RESPONDING if states & MOVING else Status.RECORDED
+
+
+def state_of(proofs: tuple[Proof, ...]) -> StepState:
+    """Return the state that the worst of the proofs puts a step in."""
+    verdicts = {proof.verdict for proof in proofs}
+    if Verdict.DRIFTED in verdicts:
+        return StepState.DRIFTED
+    return StepState.PROVEN if verdicts == {Verdict.PROVEN} else StepState.UNPROVEN
+
+
+def doubts(proofs: tuple[Proof, ...]) -> str:
+    """Return what reading back did not confirm."""
+    if state_of(proofs) is StepState.PROVEN:
+        return ""
+    failed = [check for proof in proofs for check in proof.checks if not check.ok]
+    return "; ".join(f"{check.name}: {check.detail}" for check in failed)
 
 
 class Incident(Model):

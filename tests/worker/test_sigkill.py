@@ -201,6 +201,22 @@ async def test_rule_4_killed_while_reverting_the_undo_is_exact(house: Any) -> No
     assert house.calls("ModifyNetworkInterfaceAttribute") == made + 2
 
 
+async def test_release_that_nobody_was_there_for_is_carried_out_later(house: Any) -> None:
+    before = groups(house)
+    handle = await opened(house)
+    house.start_worker()
+    await (await approved(house, handle))
+    await house.until(handle, lambda i: i.steps[1].state is StepState.PROVEN)
+    house.kill_worker()
+
+    release = released(handle)
+    await asyncio.sleep(1)
+    house.start_worker()
+
+    assert (await release).ruling.accepted
+    assert groups(house) == before
+
+
 async def test_killed_server_comes_back_with_every_incident(house: Any) -> None:
     handle = await opened(house)
     house.start_worker()

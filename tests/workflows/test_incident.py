@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from firedoor.errors import AccessDenied, Unavailable
@@ -428,6 +428,61 @@ async def test_rule_7_nothing_is_applied_before_its_evidence_has_started(
 
     await until(handle, at_rest)
     assert world.calls == [f"photograph {fire.subject.id}", f"close {fire.subject.id}"]
+
+
+@pytest.mark.golden
+async def test_rule_5_two_incidents_on_one_instance_share_one_containment(
+    client: Client, world: World, fire: Finding
+) -> None:
+    # An attack on another instance that names this one, too.
+    other = finding("f-2", subject=instance(f"i-{uuid4().hex[:17]}"), related=(fire.subject,))
+    one_room = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(one_room, at_rest)
+    both = await started(client, world.arrival(other, step("doors", "close_door", on="instance")))
+    await until(both, at_rest)
+    room = fire.subject.id
+    assert world.calls.count(f"close {room}") == 1
+
+    first = await release(both)
+    assert first.still_held == (one_room.id,)
+    assert world.doors == {room: "closed", other.subject.id: "open"}
+
+    await release(one_room)
+    assert world.doors == {room: "open", other.subject.id: "open"}
+
+
+@pytest.mark.golden
+async def test_rule_6_drift_is_told_to_the_incident(
+    clocks: WorkflowEnvironment, client: Client, world: World, fire: Finding
+) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    contained = await until(handle, at_rest)
+    lease = client.get_workflow_handle(one(contained, "door").leases[0])
+    world.doors[fire.subject.id] = "open"  # somebody opens it by hand
+
+    await clocks.fast_forward(lease, timedelta(minutes=16))
+    drifted = await until(handle, lambda i: one(i, "door").state is StepState.DRIFTED)
+    assert drifted.status is Status.UNPROVEN
+    assert f"{fire.subject.id} is open" in one(drifted, "door").reason
+
+    world.doors[fire.subject.id] = "closed"
+    await clocks.fast_forward(lease, timedelta(minutes=16))
+    await until(handle, lambda i: i.status is Status.CONTAINED)
+
+
+async def test_message_that_is_no_decision_is_refused_and_wedges_nothing(
+    client: Client, world: World, fire: Finding
+) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
+    asked = one(await until(handle, asking), "door")
+
+    with pytest.raises(WorkflowUpdateFailedError):
+        await handle.execute_update("decide", {"verdict": "yes"})
+    await handle.signal("vote", {"verdict": "yes"})
+    await handle.signal("arrive", "nonsense")
+
+    assert (await decide(handle, decision(handle, asked))).accepted
+    assert one(await until(handle, at_rest), "door").state is StepState.PROVEN
 
 
 async def test_guard_rail_ends_a_step_before_it_is_asked(
