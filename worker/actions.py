@@ -43,7 +43,7 @@ def activities_of(actions: Mapping[str, Action]) -> tuple[Callable[..., Any], ..
 def _of(id: str, action: Action) -> list[Callable[..., Any]]:
     @activity.defn(name=f"{id}.plan")
     async def plan(order: Order) -> list[Plan]:
-        return await _perform(order.target, lambda: _plan(id, action, order))
+        return await _perform(order.target, lambda: plan_all(id, action, order))
 
     @activity.defn(name=f"{id}.apply")
     async def apply(plan: Plan) -> Receipt:
@@ -73,8 +73,8 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:
     return made
 
 
-def _plan(id: str, action: Action, order: Order) -> list[Plan]:
-    """Plan, and let the guard rails look at what was planned."""
+def plan_all(id: str, action: Action, order: Order) -> list[Plan]:
+    """Plan for all that a step concerns, and let the guard rails look at what was planned."""
     try:
         params = action.params.model_validate(order.params)
     except ValidationError as error:

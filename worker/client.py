@@ -86,7 +86,7 @@ async def deliver(client: Client, arrival: Arrival) -> Delivery:
 async def ask(
     handle: WorkflowHandle[Any, Any], update: str, message: Model, answer: type[T], ident: str
 ) -> T:
-    """Send a person's message, and return the answer; a repeat with the same id is the same message.
+    """Send a person's message, and return the answer; the same id twice is one message.
 
     The server drops a message that comes as the workflow ends a turn: it is sent again.
     """

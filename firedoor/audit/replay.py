@@ -4,6 +4,7 @@ Temporal's own replay compares the kinds and the order of commands, not what the
 which an activity's argument was altered passes it. So the arguments are compared here as well.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,8 +60,11 @@ async def replay(
         interceptors=[commands],
     )
     result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
-    differences = [str(result.replay_failure)] if result.replay_failure else []
-    differences += _compare([event for event in history.events if _command(event)], commands.seen)
+    if result.replay_failure:
+        differences = [_told(result.replay_failure)]
+    else:
+        recorded = [event for event in history.events if _command(event)]
+        differences = _compare(recorded, commands.seen)
     return Replay(
         workflow=history.workflow_id,
         events=len(history.events),
@@ -133,6 +137,12 @@ def _compare(recorded: Sequence[HistoryEvent], asked: list[tuple[str, list[Paylo
         elif [p.data for p in arguments] != [p.data for p in wanted]:
             differences.append(f"event {event.event_id}: {name} was recorded with other arguments")
     return differences
+
+
+def _told(failure: Exception) -> str:
+    """Return the sentence in which the engine says what differs, out of all that it prints."""
+    sentence = re.search(r'message: "(.+?)", source:', str(failure))
+    return sentence[1] if sentence else str(failure)
 
 
 def _builds(events: Sequence[HistoryEvent]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from firedoor.model.policy import Policy
 from firedoor.model.runbook import Approval, Runbook, Step
 from firedoor.triage import steps_for
 from worker import catalogue
-from worker.actions import _plan as plan_step
+from worker.actions import plan_all
 
 app = typer.Typer(rich_markup_mode=None)
 runbooks = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -134,7 +134,7 @@ def _plan(record: StepRecord, finding: Finding, policy: Policy, at: datetime) ->
         target = Target(subject=subject, incident=incident_id(finding), step=record.key, at=at)
         order = Order(target=target, params=record.params, policy=policy)
         try:
-            plans += plan_step(id, catalogue.actions()[id], order)
+            plans += plan_all(id, catalogue.actions()[id], order)
         except FiredoorError as error:
             return Planned(record, tuple(plans), str(error))
     return Planned(record, tuple(plans), "")
