@@ -6,9 +6,19 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
 
 from firedoor.model.base import digest
-from firedoor.model.containment import Claim, Grant, Holding, Return, Returned, containment_id
+from firedoor.model.containment import (
+    Claim,
+    Grant,
+    Holding,
+    Lease,
+    LeaseState,
+    Return,
+    Returned,
+    containment_id,
+)
 
 TASK_TIMEOUT = timedelta(seconds=4)
 
@@ -37,9 +47,14 @@ async def claim(claim: Claim) -> Grant:
 async def give_back(back: Return) -> Returned:
     """Return a lease; the containment reverts its effect if nobody else holds it."""
     containment = activity.client().get_workflow_handle(back.lease)
-    returned: Returned = await containment.execute_update(
-        "give_back", back, id=_unique(back), result_type=Returned
-    )
+    try:
+        returned: Returned = await containment.execute_update(
+            "give_back", back, id=_unique(back), result_type=Returned
+        )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return Returned(lease=Lease(id=back.lease, state=LeaseState.OPEN))  # nobody holds it
     return returned
 
 

@@ -108,6 +108,8 @@ class ContainmentWorkflow:
 
     def _stands(self, plan: Plan) -> bool:
         """Whether all that the plan would bring about was brought about under this lease."""
+        if self._state is not LeaseState.HELD:
+            return False
         return any(plan.changes == applied.changes for applied in self._applied) or (
             bool(self._applied) and not plan.changes
         )

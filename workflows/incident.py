@@ -16,6 +16,7 @@ from firedoor.model.containment import (
     Notice,
     Return,
     Returned,
+    containment_id,
 )
 from firedoor.model.decision import Answer, Decision, Proposal, Ruling, Vote
 from firedoor.model.finding import Principal, Resource
@@ -288,17 +289,21 @@ class IncidentWorkflow:
 
     async def _contain(self, key: str, proposal: Proposal) -> bool:
         """Claim the lease of every plan; those that were granted stay held if others are stale."""
+        record, patience = self._steps[key], PATIENCE[Nature.CONTAINMENT]
         claims = [Claim(incident=self._id, step=key, plan=plan) for plan in proposal.plans]
-        patience = PATIENCE[Nature.CONTAINMENT]
+        # On record before the attempt: what is never answered may be held all the same.
+        leases = dict.fromkeys((*record.leases, *(containment_id(c.plan) for c in claims)))
+        self._set(key, leases=tuple(leases))
         grants = await asyncio.gather(
             *(
-                call("containment.claim", claim, Grant, patience, f"{key}: contain")
+                call("containment.claim", claim, Grant, patience, f"{key}: claim")
                 for claim in claims
             )
         )
-        record = self._steps[key]
         held = [grant.lease for grant in grants if _holds(grant, self._id, key)]
-        leases = dict.fromkeys((*record.leases, *(lease.id for lease in held)))
+        for grant in grants:
+            if grant.lease not in held:
+                del leases[grant.lease.id]
         proofs = tuple(lease.proof for lease in held if lease.proof is not None)
         receipts = tuple(receipt for lease in held for receipt in lease.receipts)
         self._set(key, leases=tuple(leases), proofs=proofs, receipts=receipts)

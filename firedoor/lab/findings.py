@@ -260,6 +260,7 @@ def _app(scene: Scene) -> dict[str, Any]:
         "app",
         list(zip(scene.app_interface_ids, subnets, scene.app_addresses, strict=True)),
         (scene.app_group_id, "app"),
+        profile={"arn": scene.app_profile_arn, "id": scene.app_profile_id},
     )
 
 

@@ -42,6 +42,12 @@ class Scene(Model):
     profile_name: str
     profile_arn: str
     profile_id: str
+    app_role_name: str
+    app_role_arn: str
+    app_role_id: str
+    app_profile_name: str
+    app_profile_arn: str
+    app_profile_id: str
     user_name: str
     user_arn: str
     user_id: str
@@ -61,7 +67,7 @@ def build(session: boto3.Session) -> Scene:
     """Build the scene in the session's account and region, which should be empty of it."""
     network = _network(session.client("ec2"))
     identities = _identities(session.client("iam"))
-    servers = _servers(session.client("ec2"), network, identities["profile_name"])
+    servers = _servers(session.client("ec2"), network, identities)
     return Scene(
         account=ACCOUNT,
         region=session.region_name,
@@ -147,24 +153,17 @@ def _group(ec2: Any, vpc_id: str, name: str, port: int) -> str:
 
 
 def _identities(iam: Any) -> dict[str, Any]:
-    name = "firedoor-demo-web"
-    trust = _policy({"Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}})
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]
-    read_reports = _policy({"Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"})
-    iam.put_role_policy(RoleName=name, PolicyName="read-reports", PolicyDocument=read_reports)
-    profile = iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    reports = {"Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+    secrets = {"Action": "secretsmanager:GetSecretValue", "Resource": "*"}
+    web = _server_role(iam, "firedoor-demo-web", "read-reports", reports)
+    app = _server_role(iam, "firedoor-demo-app", "read-secrets", secrets)
     user = iam.create_user(UserName="alice")["User"]
     look = _policy({"Action": ["ec2:Describe*", "s3:*"], "Resource": "*"})
     iam.put_user_policy(UserName="alice", PolicyName="operator", PolicyDocument=look)
     key = iam.create_access_key(UserName="alice")["AccessKey"]
     return {
-        "role_name": name,
-        "role_arn": role["Arn"],
-        "role_id": role["RoleId"],
-        "profile_name": name,
-        "profile_arn": profile["Arn"],
-        "profile_id": profile["InstanceProfileId"],
+        **web,
+        **{f"app_{name}": value for name, value in app.items()},
         "user_name": "alice",
         "user_arn": user["Arn"],
         "user_id": user["UserId"],
@@ -173,14 +172,32 @@ def _identities(iam: Any) -> dict[str, Any]:
     }
 
 
-def _servers(ec2: Any, network: dict[str, str], profile_name: str) -> dict[str, Any]:
+def _server_role(
+    iam: Any, name: str, policy_name: str, statement: dict[str, Any]
+) -> dict[str, str]:
+    trust = _policy({"Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}})
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]
+    iam.put_role_policy(RoleName=name, PolicyName=policy_name, PolicyDocument=_policy(statement))
+    profile = iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    return {
+        "role_name": name,
+        "role_arn": role["Arn"],
+        "role_id": role["RoleId"],
+        "profile_name": name,
+        "profile_arn": profile["Arn"],
+        "profile_id": profile["InstanceProfileId"],
+    }
+
+
+def _servers(ec2: Any, network: dict[str, str], identities: dict[str, str]) -> dict[str, Any]:
     volume = {"VolumeSize": 8, "VolumeType": "gp3", "DeleteOnTermination": True}
     common = {"ImageId": IMAGE, "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1}
     web = ec2.run_instances(
         **common,
         SubnetId=network["public_subnet_id"],
         SecurityGroupIds=[network["web_group_id"]],
-        IamInstanceProfile={"Name": profile_name},
+        IamInstanceProfile={"Name": identities["profile_name"]},
         BlockDeviceMappings=[
             {"DeviceName": "/dev/xvda", "Ebs": volume},
             {"DeviceName": "/dev/xvdb", "Ebs": volume},
@@ -189,6 +206,7 @@ def _servers(ec2: Any, network: dict[str, str], profile_name: str) -> dict[str, 
     )["Instances"][0]
     app = ec2.run_instances(
         **common,
+        IamInstanceProfile={"Name": identities["app_profile_name"]},
         NetworkInterfaces=[
             {"DeviceIndex": index, "SubnetId": network[subnet], "Groups": [network["app_group_id"]]}
             for index, subnet in enumerate(("private_subnet_id", "public_subnet_id"))

@@ -120,6 +120,22 @@ async def test_what_an_unknown_outcome_did_is_taken_back(
     assert world.doors[room.id] == "open"
 
 
+async def test_claim_after_a_failed_one_is_applied(
+    client: Client, world: World, room: Resource
+) -> None:
+    world.trouble["apply"] = [AccessDenied("AccessDenied", "before the effect", "Close")]
+    plans = [planned(world, room, f"incident/{n}") for n in (1, 2)]
+
+    first, second = [await acquire(client, plan) for plan in plans]
+
+    assert (first.kind, second.kind) == (GrantKind.FAILED, GrantKind.GRANTED)
+    assert world.doors[room.id] == "closed"
+    await give_back(client, first.lease.id, "incident/1")
+    assert world.doors[room.id] == "closed"
+    await give_back(client, first.lease.id, "incident/2")
+    assert world.doors[room.id] == "open"
+
+
 @pytest.mark.golden
 async def test_failed_revert_is_told_and_can_be_tried_again(
     client: Client, world: World, room: Resource

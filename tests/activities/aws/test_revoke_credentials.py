@@ -505,6 +505,11 @@ def test_instance_is_denied_by_its_arn_and_nobody_else(scene: Scene, iam: Any, a
 
 
 def test_instance_without_a_role_has_nothing_to_revoke(scene: Scene, aws: Aws) -> None:
+    ec2 = boto3.client("ec2")
+    (association,) = ec2.describe_iam_instance_profile_associations(
+        Filters=[{"Name": "instance-id", "Values": [scene.app_id]}]
+    )["IamInstanceProfileAssociations"]
+    ec2.disassociate_iam_instance_profile(AssociationId=association["AssociationId"])
     target = Target(
         subject=instance(scene, scene.app_id), incident="incident/x", step="revoke", at=AT
     )
