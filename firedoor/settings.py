@@ -45,6 +45,7 @@ class Settings(BaseSettings):
         default=None, description="s3://bucket/prefix or a directory; default: `evidence` in home"
     )
     policy: Path | None = Field(default=None, description="guard rails and responders, YAML")
+    runbooks: Path | None = Field(default=None, description="directory of further runbooks")
     responder: str = Field(
         default_factory=getpass.getuser, description="who decides on this terminal"
     )

@@ -20,8 +20,9 @@ def actions() -> dict[str, Action]:
 
 @cache
 def catalogue() -> dict[str, Runbook]:
-    """Return every runbook by id."""
-    return runbooks.load(actions())
+    """Return every runbook by id, with those of the directory that the settings name."""
+    own = settings().runbooks
+    return runbooks.load(actions(), *([own] if own else []))
 
 
 @cache

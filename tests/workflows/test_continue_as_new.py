@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import pytest_asyncio
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
@@ -89,15 +90,15 @@ async def test_long_lived_incident_and_containment_carry_everything_over(
         assert (await handle.result()).status is Status.CLOSED
 
 
-async def rested(handle: object) -> None:
+async def rested(handle: WorkflowHandle[Any, Incident]) -> None:
     for _ in range(200):
-        incident = await handle.query("incident", result_type=Incident)  # type: ignore[attr-defined]
+        incident = await handle.query("incident", result_type=Incident)
         if incident.steps and all(s.ended_at is not None for s in incident.steps):
             return
         await asyncio.sleep(0.05)
     raise AssertionError("it did not come to rest")
 
 
-async def release(handle: object) -> Released:
+async def release(handle: WorkflowHandle[Any, Incident]) -> Released:
     order = Release(by=RESPONDER, reason="over")
-    return await ask(handle, "release", order, Released, uuid4().hex)  # type: ignore[arg-type]
+    return await ask(handle, "release", order, Released, uuid4().hex)
