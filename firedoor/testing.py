@@ -4,7 +4,6 @@ import threading
 from datetime import UTC, datetime
 
 from firedoor.action import Action, Permissions, outstanding, restorable
-from firedoor.errors import FiredoorError
 from firedoor.model.action import Nature
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Cloud, Finding, Kind, Resource
@@ -70,7 +69,7 @@ class World:
     def __init__(self) -> None:
         self.doors: dict[str, str] = {}
         self.calls: list[str] = []
-        self.trouble: dict[str, list[FiredoorError]] = {}
+        self.trouble: dict[str, list[Exception]] = {}
         self.gates: dict[str, threading.Event] = {}
         self.photographs_ready = True
         self._lock = threading.Lock()

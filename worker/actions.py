@@ -7,6 +7,7 @@ from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
 
+import structlog
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -23,6 +24,8 @@ from firedoor.model.plan import Failure, Plan, Proof, Receipt, Target
 from firedoor.model.policy import Policy
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 # Well below the heartbeat timeout, so that a busy machine is not taken for a dead one.
 BEAT = 0.5
@@ -111,13 +114,21 @@ async def _perform(target: Target, work: Callable[[], T]) -> T:
             activity.heartbeat()
         return done.result()
     except FiredoorError as error:
-        later = isinstance(error, Throttled | Unavailable)
-        raise ApplicationError(
-            str(error),
-            Failure(attempt=activity.info().attempt, made=error.made),
-            type=type(error).__name__,
-            non_retryable=not error.retryable,
-            category=ApplicationErrorCategory.BENIGN
-            if later
-            else ApplicationErrorCategory.UNSPECIFIED,
-        ) from error
+        raise _failure(error) from error
+    except Exception as bug:
+        # Trying again does not mend our own code, and a person waits: the step fails at once.
+        log.exception("action.broken", incident=target.incident, step=target.step)
+        failed = Failure(attempt=activity.info().attempt)
+        told = f"{type(bug).__name__}: {bug}"
+        raise ApplicationError(told, failed, type="Bug", non_retryable=True) from bug
+
+
+def _failure(error: FiredoorError) -> ApplicationError:
+    later = isinstance(error, Throttled | Unavailable)
+    return ApplicationError(
+        str(error),
+        Failure(attempt=activity.info().attempt, made=error.made),
+        type=type(error).__name__,
+        non_retryable=not error.retryable,
+        category=ApplicationErrorCategory.BENIGN if later else ApplicationErrorCategory.UNSPECIFIED,
+    )

@@ -430,6 +430,21 @@ async def test_rule_7_nothing_is_applied_before_its_evidence_has_started(
     assert world.calls == [f"photograph {fire.subject.id}", f"close {fire.subject.id}"]
 
 
+@pytest.mark.parametrize("phase", ["plan", "apply/after"])
+async def test_bug_in_an_action_fails_its_step_at_once(
+    client: Client, world: World, fire: Finding, phase: str
+) -> None:
+    world.trouble[phase] = [KeyError("GroupId")]
+
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+
+    ended = one(await until(handle, at_rest), "door")
+    assert (ended.state, ended.reason) == (StepState.FAILED, "KeyError: 'GroupId'")
+    if ended.leases:
+        await release(handle)
+    assert world.doors.get(fire.subject.id, "open") == "open"
+
+
 @pytest.mark.golden
 async def test_rule_5_two_incidents_on_one_instance_share_one_containment(
     client: Client, world: World, fire: Finding
