@@ -29,6 +29,7 @@ class Place(NamedTuple):
 PLACES: dict[str, Place] = {
     "up": Place("firedoor.cli.server", "Run all of it here: server, worker and intake."),
     "worker": Place("firedoor.cli.server", "Run a worker for a server that is there."),
+    "demo": Place("firedoor.cli.demo", "Live through two incidents in an emulated account."),
     "submit": Place("firedoor.cli.findings", "Hand findings over, for incidents to respond."),
     "incidents": Place("firedoor.cli.incidents", "List incidents, newest first."),
     "show": Place("firedoor.cli.incidents", "Show all that is known of an incident."),

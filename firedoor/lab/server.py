@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import urllib.request
+from contextlib import nullcontext
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,27 +18,37 @@ REGION = "us-east-1"
 class EmulatedAws:
     """An emulated AWS of its own on a free port of the loopback interface.
 
-    It ends with the `with` block, and also when this process dies in any other way.
+    It ends with the `with` block, and also when this process dies in any other way. What it has to
+    say goes to the file `log`, or else to our standard error.
     """
 
     endpoint: str
+
+    def __init__(self, log: Path | None = None) -> None:
+        self._log = log
 
     def __enter__(self) -> Self:
         """Start it, and wait until it answers.
 
         Raises `Unreachable` if it ends instead.
         """
-        self._process = subprocess.Popen(
-            # It picks its port itself, so nobody else can take it meanwhile; it ends when its
-            # standard input closes, which the kernel does for us even after a SIGKILL.
-            [sys.executable, "-m", "firedoor.lab", "--port", "0", "--until-stdin-closes"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for us: it ends after we are done with it
-        )
+        with self._log.open("wb") if self._log else nullcontext() as log:
+            self._process = subprocess.Popen(
+                # It picks its port itself, so nobody else can take it meanwhile; it ends when its
+                # standard input closes, which the kernel does for us even after a SIGKILL.
+                [sys.executable, "-m", "firedoor.lab", "--port", "0", "--until-stdin-closes"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for us: it ends after we are done with it
+            )
         assert self._process.stdout is not None  # noqa: S101
-        self.endpoint = self._process.stdout.readline().strip()
+        try:
+            self.endpoint = self._process.stdout.readline().strip()
+        except KeyboardInterrupt:
+            self._process.kill()
+            raise
         if not self.endpoint:
             raise Unreachable(f"the emulated AWS ended with status {self._process.wait()}")
         return self
