@@ -27,7 +27,7 @@ help:  ## Show what can be made.
 setup: .venv/ready  ## Install everything into .venv.
 
 .PHONY: demo
-demo: .venv/ready  ## Live through one incident, on this machine and without an AWS account.
+demo: .venv/ready  ## Live through two incidents, on this machine and without an AWS account.
 	@$(BIN)/firedoor demo
 
 .PHONY: check

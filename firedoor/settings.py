@@ -20,6 +20,14 @@ from pydantic_settings import (
 from firedoor.errors import BadInput
 
 
+def login() -> str:
+    """Return the name of whoever runs this process; a container may know only a number."""
+    try:
+        return getpass.getuser()
+    except KeyError:
+        return f"uid{os.getuid()}"
+
+
 class Settings(BaseSettings):
     """What differs from one installation to the next."""
 
@@ -46,9 +54,7 @@ class Settings(BaseSettings):
     )
     policy: Path | None = Field(default=None, description="guard rails and responders, YAML")
     runbooks: Path | None = Field(default=None, description="directory of further runbooks")
-    responder: str = Field(
-        default_factory=getpass.getuser, description="who decides on this terminal"
-    )
+    responder: str = Field(default_factory=login, description="who decides on this terminal")
     notify_webhook: str | None = Field(default=None, description="URL that is told what happens")
     metrics: str | None = Field(default=None, description="host:port of the Prometheus endpoint")
 

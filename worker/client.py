@@ -1,7 +1,6 @@
 """The client side of Temporal: connecting, and handing findings over."""
 
 import asyncio
-import getpass
 import os
 import socket
 from datetime import timedelta
@@ -20,7 +19,7 @@ from firedoor.errors import BadInput, Unreachable
 from firedoor.model.base import Model
 from firedoor.model.finding import Finding
 from firedoor.model.incident import Arrival, Incident, Opening, incident_id
-from firedoor.settings import settings
+from firedoor.settings import login, settings
 
 T = TypeVar("T")
 
@@ -56,7 +55,7 @@ async def connect(**options: Any) -> Client:
         return await Client.connect(
             **target,
             data_converter=pydantic_data_converter,
-            identity=f"firedoor/{getpass.getuser()}@{socket.gethostname()}",
+            identity=f"firedoor/{login()}@{socket.gethostname()}",
             **options,
         )
     except RuntimeError as error:

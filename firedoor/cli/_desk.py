@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 from firedoor.audit import replay as replays
 from firedoor.audit.replay import Replay
 from firedoor.cli import remote
-from firedoor.cli.decisions import _decision as decision_on
+from firedoor.cli.decisions import decision_on
 from firedoor.errors import Refused, Unreachable
 from firedoor.model.base import Model
 from firedoor.model.decision import Answer, Ruling

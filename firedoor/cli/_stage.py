@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import boto3
 
-from firedoor.cli.server import _use as use
+from firedoor.cli.server import use
 from firedoor.errors import BadInput, Unreachable
 from firedoor.lab import scene as scenes
 from firedoor.lab.scene import Scene

@@ -95,7 +95,7 @@ async def _vote(wish: Wish, *, asking: bool, json: bool) -> None:
         if asking and not confirm(f"{wish.answer.value.title()} {record.key}?"):
             continue
         reason = need_reason(wish.reason, asking=asking)
-        decision = _decision(wish.answer, incident, record, reason)
+        decision = decision_on(wish.answer, incident, record, reason)
         rulings.append((decision, await _bring(client, decision)))
     _report(rulings, json=json)
 
@@ -125,7 +125,8 @@ def _shown(record: StepRecord) -> str:
     return record.proposal.digest
 
 
-def _decision(answer: Answer, incident: Incident, record: StepRecord, reason: str) -> Decision:
+def decision_on(answer: Answer, incident: Incident, record: StepRecord, reason: str) -> Decision:
+    """Return a vote on the plan that was shown, in the name of whoever sits here."""
     return Decision(
         incident=incident.id,
         step=record.key,

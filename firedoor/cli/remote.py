@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import signal
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from functools import cache
@@ -39,6 +40,9 @@ _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCo
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work, and translate what the server says into our errors."""
+    # With Python's own handler in place asyncio would only ask the work to end, which it does not
+    # while it waits at a prompt.
+    signal.signal(signal.SIGINT, lambda number, frame: signal.default_int_handler(number, frame))
     try:
         return asyncio.run(work)
     except RPCError as error:

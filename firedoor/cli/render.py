@@ -140,7 +140,7 @@ def overview(shown: Incident, now: datetime) -> RenderableType:
     life = f"opened {_time(shown.opened_at)}"
     if shown.closed_at is not None:
         life += f", closed {_time(shown.closed_at)}"
-    steps = _table("step", "state", "")
+    steps = _table("step", "state", "", fixed=2)
     for record in shown.steps:
         waits = record.state is StepState.ASKING and record.deadline is not None
         note = left(record.deadline - now) if waits and record.deadline else record.reason
@@ -171,7 +171,7 @@ def receipts(shown: Iterable[Receipt]) -> list[RenderableType]:
 
 def timeline(shown: Iterable[Entry]) -> RenderableType:
     """Render a timeline, one line an event."""
-    table = _table()
+    table = _table("", "", "", "", fixed=3)
     for entry in shown:
         table.add_row(
             _text(_time(entry.at), QUIET),
@@ -225,10 +225,12 @@ def _marked(mark: str, style: str, text: str) -> Text:
     return Text.assemble((f"{mark} ", style), _text(text))
 
 
-def _table(*heads: str) -> Table:
+def _table(*heads: str, fixed: int = 0) -> Table:
+    """Return a table whose first columns keep their width, however long the others are."""
     table = Table(box=None, show_header=any(heads), pad_edge=False, padding=(0, 2, 0, 0))
-    for head in heads:
-        table.add_column(head.upper(), overflow="fold", header_style=QUIET)
+    for number, head in enumerate(heads):
+        keeps = number < fixed
+        table.add_column(head.upper(), overflow="fold", no_wrap=keeps, header_style=QUIET)
     return table
 
 

@@ -44,7 +44,7 @@ def up(
             server = DevServer(directory, port=port, ui_port=ui_port)
             server.start()
         try:
-            _use(server)
+            use(server)
             _introduce(server, scene, json=json)
             _run(_work(server))
         finally:
@@ -106,7 +106,7 @@ def _lab() -> Iterator[tuple[dict[str, str], "Scene"]]:
         yield {**lab.environment, **queues}, scene
 
 
-def _use(server: DevServer) -> None:
+def use(server: DevServer) -> None:
     """Point the profile of this process at the embedded server, whatever else is configured."""
     for name in [
         name for name in os.environ if name.startswith("TEMPORAL_") and name != "TEMPORAL_CLI"
