@@ -36,7 +36,7 @@ from worker.server import TUNED
 
 BATCH = 10  # the most that SQS takes at once
 AT_ONCE = 16  # threads of the floor under many findings: as many as one worker reads with
-HELD = "CreateSecurityGroup"
+HELD = "RevokeSecurityGroupEgress"  # one that no plan tries out
 SETTLED = 2.0  # seconds after which a worker that started has nothing to do any more
 TITLES = {
     "fast": "One finding, AWS answering at once",
@@ -286,9 +286,10 @@ def _crowd(isolate: Callable[[str], None], instances: Sequence[str]) -> list[flo
 
 async def _flooded(house: House, instances: Sequence[str], number: int) -> list[float]:
     """Return how many seconds after the first message was sent each instance was isolated."""
+    house.fresh()  # before the queue is listened to, or it would be listened to in vain
     async with house.worker(FIREDOOR_QUEUE_URL=house.scene.queue_url):
-        await _respond(house, next(house.spare), 0)
-        house.fresh()
+        await house.at_rest(await house.handed_over(house.event(next(house.spare))))
+        house.lab.control("DELETE", "firedoor/calls")
         events = [house.event(instances[n % len(instances)]) for n in range(number)]
         began = time.time()
         await asyncio.to_thread(_send, house.scene.queue_url, events)
@@ -347,7 +348,6 @@ async def _killed(house: House, *, standby: bool) -> float:
     house.lab.control("POST", "firedoor/hold", hold)
     async with house.worker() as first, AsyncExitStack() as others:
         handle = await house.handed_over(house.event(next(house.spare)))
-        # A dry run of it, while planning, would be held instead.
         await house.until(lambda: bool(house.times(HELD)))
         same = {"FIREDOOR_TASK_QUEUE": settings().task_queue}
         if standby:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 WIDE = 1000
 """How wide a line may be where there is no terminal: one row stays one line."""
 
@@ -70,13 +71,15 @@ def can_ask() -> bool:
 
 def confirm(question: str) -> bool:
     """Ask a person, who says no by saying nothing."""
-    return typer.confirm(question, default=False, err=True)
+    with _interruptible():
+        return typer.confirm(question, default=False, err=True)
 
 
 def need_reason(reason: str | None, *, asking: bool) -> str:
     """Return the reason that was given, or ask for it; raises `BadInput` if nobody can be asked."""
     if reason is None and asking:
-        reason = str(typer.prompt("Reason", err=True))
+        with _interruptible():
+            reason = str(typer.prompt("Reason", err=True))
     if reason is None or not reason.strip():
         raise BadInput("--reason", "", "say why; it is kept with the incident")
     return reason
@@ -102,3 +105,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [_plain(member) for member in value]
     return value
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """End with the status of an interrupted program where a person breaks a question off."""
+    try:
+        yield
+    except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None

@@ -1,12 +1,19 @@
 """Decisions on the command line, on a real server."""
 
+import asyncio
+import os
+import pty
+import sysconfig
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
 
 from firedoor.model.incident import Incident, Status, StepRecord, StepState
 from firedoor.testing import World
+
+FIREDOOR = Path(sysconfig.get_path("scripts")) / "firedoor"
 
 Cli = Callable[..., Awaitable[Any]]
 Until = Callable[[str, Callable[[Incident], bool]], Awaitable[Incident]]
@@ -95,3 +102,47 @@ async def test_unknown_step_is_refused(cli: Cli, incident: str) -> None:
     ended = await cli("approve", incident, "nothing", "--yes", "--reason", "x")
 
     assert (ended.status, ended.err) == (1, f"firedoor: {incident} has no step nothing\n")
+
+
+async def at_terminal(keys: bytes, *arguments: str) -> tuple[int, str]:
+    """Run `firedoor` on a terminal, type keys at its first question, and return how it ended."""
+    pid, ours = pty.fork()
+    if pid == 0:
+        os.execv(FIREDOOR, ["firedoor", *arguments])  # noqa: S606
+    said, typed = b"", False
+    while True:
+        try:
+            said += await asyncio.to_thread(os.read, ours, 65536)
+        except OSError:  # how a terminal says that the other side is gone
+            break
+        if not typed and b"[y/N]" in said:
+            os.write(ours, keys)
+            typed = True
+    os.close(ours)
+    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+    return os.waitstatus_to_exitcode(status), said.decode()
+
+
+async def test_person_at_a_terminal_is_asked(
+    cli: Cli, until: Until, incident: str, world: World, room: str
+) -> None:
+    status, said = await at_terminal(b"y\n", "approve", room, "--reason", "hostile")
+
+    assert status == 0, said
+    await until(incident, lambda known: known.status is Status.CONTAINED)
+    assert world.doors[room] == "closed"
+
+
+async def test_enter_alone_is_no(cli: Cli, client: Client, incident: str, room: str) -> None:
+    await at_terminal(b"\n", "approve", room, "--reason", "hostile")
+
+    assert (await step_of(client, incident)).votes == ()
+
+
+async def test_interrupt_at_the_question_ends_it_at_once(
+    cli: Cli, client: Client, incident: str, room: str
+) -> None:
+    status, _ = await at_terminal(b"\x03", "approve", room, "--reason", "hostile")
+
+    assert status == 130
+    assert (await step_of(client, incident)).votes == ()
