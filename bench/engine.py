@@ -15,7 +15,7 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from activities import leases
+from activities import containment
 from bench.floor import Floor
 from firedoor.model.containment import Claim, Grant
 from firedoor.model.decision import Answer, Decision, Ruling
@@ -70,7 +70,7 @@ async def measure(client: Client, rounds: int) -> Samples:
     @activity.defn(name="containment.claim")
     async def claim(claim: Claim) -> Grant:
         claimed.reach()
-        return await leases.claim(claim)
+        return await containment.claim(claim)
 
     @activity.defn(name="touch")
     async def touch() -> None:
@@ -80,7 +80,7 @@ async def measure(client: Client, rounds: int) -> Samples:
         client,
         task_queue=settings().task_queue,
         workflows=[*workflows(), Floor],
-        activities=[*activities_of(world.actions), claim, leases.give_back, touch],
+        activities=[*activities_of(world.actions), claim, containment.give_back, touch],
         workflow_runner=SANDBOX,
     ):
         samples: Samples = {}

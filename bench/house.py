@@ -36,6 +36,7 @@ RUNBOOK = "compromised_instance.yaml"
 ASKED = "approval: ask\n    deadline: 15m"
 UNASKED = "approval: auto\n    because: it is measured how long this takes without people"
 
+SETTLED = 0.2  # seconds in which processes are done with what was before
 LOOK = 0.1  # seconds between two looks at what is measured: a look takes the time of others
 PATIENCE = 300.0
 
@@ -85,6 +86,7 @@ class House:
         """Go back to the account as it was built, and let every call take this much longer."""
         self.lab.restore()
         self.lab.control("POST", "firedoor/delay", {"milliseconds": milliseconds})
+        time.sleep(SETTLED)
 
     def event(self, instance: str, server: str = "203.0.113.66") -> dict[str, Any]:
         """Return an event: an instance talks to a command and control server."""

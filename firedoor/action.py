@@ -4,8 +4,9 @@ All four are synchronous and know nothing of Temporal. `plan` and `verify` only 
 `revert` may run twice with one effect, and may make only the calls that the plan holds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import JsonValue
@@ -14,7 +15,16 @@ from firedoor.errors import PlanStale
 from firedoor.model.action import Barrier, Nature
 from firedoor.model.base import Model
 from firedoor.model.finding import Kind
-from firedoor.model.plan import Change, Plan, Proof, Receipt, Target
+from firedoor.model.plan import (
+    CallRecord,
+    Change,
+    Check,
+    Plan,
+    Proof,
+    Receipt,
+    Target,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +107,19 @@ def restorable(plan: Plan, now: State) -> tuple[tuple[Change, ...], tuple[str, .
         elif value != change.before:
             left.append(f"{change.resource} {change.attribute} was changed since, to {value}")
     return tuple(ours), tuple(left)
+
+
+def receipt(plan: Plan, made: Iterable[CallRecord] = (), **members: Any) -> Receipt:
+    """Return the receipt of a plan as of now, with the calls that were made for it."""
+    return Receipt(plan_digest=plan.digest, at=datetime.now(UTC), calls=tuple(made), **members)
+
+
+def proof(plan: Plan, checks: Iterable[Check], **members: Any) -> Proof:
+    """Return the proof of a plan as of now: proven if all checks are ok, else drifted.
+
+    A `verdict` among the members is the one that counts.
+    """
+    checks = tuple(checks)
+    verdict = Verdict.PROVEN if all(check.ok for check in checks) else Verdict.DRIFTED
+    judged = {"verdict": verdict, **members}
+    return Proof(plan_digest=plan.digest, at=datetime.now(UTC), checks=checks, **judged)

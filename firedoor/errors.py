@@ -25,15 +25,19 @@ if TYPE_CHECKING:
 class FiredoorError(Exception):
     """Anything that Firedoor itself raises.
 
-    `retryable` says whether trying again can help, `made` which changing calls came before it.
+    `retryable` says whether trying again can help, `made` which changing calls came before it, and
+    `exit_status` how a program ends that it ends. Further problems of the same kind are its notes.
     """
 
     retryable = False
+    exit_status = 1
     made: "tuple[CallRecord, ...]" = ()
 
 
 class BadInput(FiredoorError):
     """Say which thing, which place in it, and what was expected there."""
+
+    exit_status = 2
 
     def __init__(self, what: str, where: str, expected: str) -> None:
         super().__init__(f"{what}: {where}: {expected}" if where else f"{what}: {expected}")
@@ -52,6 +56,7 @@ class Unreachable(FiredoorError):
     """A server that is needed does not answer."""
 
     retryable = True
+    exit_status = 3
 
 
 class Refused(FiredoorError):
@@ -98,3 +103,4 @@ class Unavailable(CloudError):
     """No answer, or a server error: what was asked for may have happened all the same."""
 
     retryable = True
+    exit_status = 3

@@ -58,5 +58,7 @@ def parse(text: str, name: str) -> Policy:
 
 def _refusal(found: list[Problem]) -> BadInput:
     first, *others = sorted(found, key=lambda p: p.line)
-    more = "".join(f"\n{other}" for other in others)
-    return BadInput(first.file, f"line {first.line}", f"{first.problem}: {first.mend}{more}")
+    error = BadInput(first.file, f"line {first.line}", f"{first.problem}: {first.mend}")
+    for other in others:
+        error.add_note(str(other))
+    return error

@@ -1,6 +1,6 @@
 """The catalogue of runbooks: read, checked, and asked which one answers a finding."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from ipaddress import ip_address
@@ -52,12 +52,12 @@ def load(actions: Mapping[str, Action], *directories: Path) -> dict[str, Runbook
 
     Raises `BadRunbook` with every problem of every file: a runbook that is half right is not used.
     """
-    texts = {str(file): _text(file) for file in files(*directories)}
-    found = [p for file, text in texts.items() for p in lint(text, file, actions)]
-    if found := found or clashes(texts):
+    reads = {str(file): _read(text(file), str(file)) for file in files(*directories)}
+    found = [p for file, read in reads.items() for p in _problems(read, file, actions)]
+    whole = [read for read in reads.values() if not isinstance(read, list)]
+    if found := found or _clashes(whole):
         raise _refusal(found)
-    loaded = [parse(text, file) for file, text in texts.items()]
-    return {runbook.id: runbook for runbook in loaded}
+    return {runbook.id: runbook for _, runbook in whole}
 
 
 def files(*directories: Path) -> tuple[Path, ...]:
@@ -69,6 +69,19 @@ def files(*directories: Path) -> tuple[Path, ...]:
     shipped = Path(str(resources.files(PACKAGE)))
     named = {file.name: file for place in (shipped, *directories) for file in _files(place)}
     return tuple(named[name] for name in sorted(named))
+
+
+def text(file: Path) -> str:
+    """Return what a file says.
+
+    Raises `BadRunbook` if it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadRunbook(str(file), "", f"it cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadRunbook(str(file), f"byte {error.start}", "expected UTF-8") from error
 
 
 def parse(text: str, name: str) -> Runbook:
@@ -85,20 +98,7 @@ def parse(text: str, name: str) -> Runbook:
 
 def lint(text: str, name: str, actions: Mapping[str, Action]) -> list[Problem]:
     """Return everything that is wrong with a runbook, by line; nothing if it can be used."""
-    read = _read(text, name)
-    if isinstance(read, list):
-        return read
-    written, runbook = read
-    found = [problem(written, *remark) for remark in _about_runbook(runbook, name)]
-    for index, step in enumerate(runbook.steps):
-        place: Place = ("steps", index)
-        found += _about_params(written, place, step, actions)
-        for rule in RULES:
-            found += [
-                problem(written, (*place, *within), said, mend)
-                for within, said, mend in rule(runbook, index, actions)
-            ]
-    return sorted(found, key=lambda p: p.line)
+    return _problems(_read(text, name), name, actions)
 
 
 def clashes(texts: Mapping[str, str]) -> list[Problem]:
@@ -106,19 +106,8 @@ def clashes(texts: Mapping[str, str]) -> list[Problem]:
 
     Texts that hold no runbook are passed over: `lint` says what is wrong with them.
     """
-    whole = [read for file, text in texts.items() if isinstance(read := _read(text, file), tuple)]
-    return [
-        problem(
-            written,
-            ("when", "types", runbook.when.types.index(mine)),
-            f"`{mine}` matches as exactly as `{theirs}` of {other.file}",
-            "write more of the type out, or let kinds or side tell them apart",
-        )
-        for (other, earlier), (written, runbook) in combinations(whole, 2)
-        if runbook.when and earlier.when and _meet(runbook.when, earlier.when)
-        for mine, theirs in product(runbook.when.types, earlier.when.types)
-        if exactness(mine) == exactness(theirs) and _overlap(mine, theirs)
-    ]
+    reads = [_read(text, file) for file, text in texts.items()]
+    return _clashes([read for read in reads if not isinstance(read, list)])
 
 
 def select(finding: Finding, runbooks: Mapping[str, Runbook]) -> Runbook:
@@ -140,6 +129,11 @@ def action_for(step: Step, cloud: Cloud, actions: Mapping[str, Action]) -> str:
         if action in actions:
             return action
     raise BadRunbook("runbook", f"step {step.id}", f"{cloud} has no action {step.do}")
+
+
+def meant(step: Step, actions: Mapping[str, Action]) -> dict[str, Action]:
+    """Return the actions that a step could mean, one a cloud."""
+    return {id: action for id, action in actions.items() if id.partition(".")[2] == step.do}
 
 
 # Rules. Each yields where in the step, what is wrong, and what mends it.
@@ -170,7 +164,7 @@ def _about_params(
 ) -> list[Problem]:
     """Try the parameters, with the facts of a finding, on every action that the step could mean."""
     found = []
-    for action in _meant(step, actions).values():
+    for action in meant(step, actions).values():
         try:
             action.params.model_validate(resolve(step.params, SAMPLE))
         except ValidationError as error:
@@ -180,14 +174,14 @@ def _about_params(
 
 def _about_effect(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:
     step = runbook.steps[index]
-    if not _meant(step, actions):
+    if not meant(step, actions):
         known = {id.partition(".")[2] for id in actions}
         yield ("do",), f"unknown effect {step.do}", suggestion(step.do, known)
 
 
 def _about_kinds(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:
     step = runbook.steps[index]
-    for id, action in _meant(step, actions).items():
+    for id, action in meant(step, actions).items():
         if unfit := _kinds(runbook, step) - action.kinds:
             what = ", ".join(sorted(unfit)) if len(unfit) < 4 else "every kind of subject"
             mend = f"say `on:` with one of {', '.join(sorted(action.kinds))}"
@@ -197,7 +191,7 @@ def _about_kinds(runbook: Runbook, index: int, actions: Mapping[str, Action]) ->
 def _about_evidence(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:
     """Refuse what could destroy evidence before the evidence step that it wants is under way."""
     step = runbook.steps[index]
-    wanted = {effect for a in _meant(step, actions).values() for effect in a.evidence_first}
+    wanted = {effect for a in meant(step, actions).values() for effect in a.evidence_first}
     for effect in sorted(wanted - set(step.waives)):
         takers = [other for other in runbook.steps if other.do == effect]
         ahead = [taker for taker in takers if taker.id in _before(step, runbook)]
@@ -216,7 +210,7 @@ def _about_evidence(runbook: Runbook, index: int, actions: Mapping[str, Action])
 
 def _about_waivers(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:
     step = runbook.steps[index]
-    wanted = {effect for a in _meant(step, actions).values() for effect in a.evidence_first}
+    wanted = {effect for a in meant(step, actions).values() for effect in a.evidence_first}
     for effect in sorted(set(step.waives) - wanted):
         yield ("waives",), f"{step.do} does not want {effect} first", "remove it from `waives`"
     if step.waives and not step.because.strip():
@@ -225,7 +219,7 @@ def _about_waivers(runbook: Runbook, index: int, actions: Mapping[str, Action]) 
 
 def _about_authority(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:
     step = runbook.steps[index]
-    contains = any(a.nature is Nature.CONTAINMENT for a in _meant(step, actions).values())
+    contains = any(a.nature is Nature.CONTAINMENT for a in meant(step, actions).values())
     if contains and step.approval is Approval.AUTO and not step.because.strip():
         mend = "add `because:`, or let people decide with `approval: ask`"
         yield ("approval",), "a containment that nobody is asked about, without a reason", mend
@@ -252,7 +246,11 @@ RULES = (
 )
 
 
-def _read(text: str, name: str) -> tuple[Document, Runbook] | list[Problem]:
+Whole = tuple[Document, Runbook]
+"""A runbook beside the document that it was read from."""
+
+
+def _read(text: str, name: str) -> Whole | list[Problem]:
     written = document.read(text, name)
     if isinstance(written, Problem):
         return [written]
@@ -262,16 +260,47 @@ def _read(text: str, name: str) -> tuple[Document, Runbook] | list[Problem]:
         return sorted(problems(written, Runbook, error), key=lambda p: p.line)
 
 
+def _problems(
+    read: Whole | list[Problem], name: str, actions: Mapping[str, Action]
+) -> list[Problem]:
+    if isinstance(read, list):
+        return read
+    written, runbook = read
+    found = [problem(written, *remark) for remark in _about_runbook(runbook, name)]
+    for index, step in enumerate(runbook.steps):
+        place: Place = ("steps", index)
+        found += _about_params(written, place, step, actions)
+        for rule in RULES:
+            found += [
+                problem(written, (*place, *within), said, mend)
+                for within, said, mend in rule(runbook, index, actions)
+            ]
+    return sorted(found, key=lambda p: p.line)
+
+
+def _clashes(whole: Iterable[Whole]) -> list[Problem]:
+    return [
+        problem(
+            written,
+            ("when", "types", runbook.when.types.index(mine)),
+            f"`{mine}` matches as exactly as `{theirs}` of {other.file}",
+            "write more of the type out, or let kinds or side tell them apart",
+        )
+        for (other, earlier), (written, runbook) in combinations(whole, 2)
+        if runbook.when and earlier.when and _meet(runbook.when, earlier.when)
+        for mine, theirs in product(runbook.when.types, earlier.when.types)
+        if exactness(mine) == exactness(theirs) and _overlap(mine, theirs)
+    ]
+
+
 def _refusal(found: list[Problem]) -> BadRunbook:
+    """Return the error of the first problem, with the others as its notes."""
     first, *others = found
     where = f"line {first.line}, step {first.step}" if first.step else f"line {first.line}"
-    more = "".join(f"\n{other}" for other in others)
-    return BadRunbook(first.file, where, f"{first.problem}: {first.mend}{more}")
-
-
-def _meant(step: Step, actions: Mapping[str, Action]) -> dict[str, Action]:
-    """Return the actions that the step could mean, one a cloud."""
-    return {id: action for id, action in actions.items() if id.partition(".")[2] == step.do}
+    error = BadRunbook(first.file, where, f"{first.problem}: {first.mend}")
+    for other in others:
+        error.add_note(str(other))
+    return error
 
 
 def _kinds(runbook: Runbook, step: Step) -> frozenset[Kind]:
@@ -329,12 +358,3 @@ def _files(directory: Path) -> list[Path]:
     if misnamed := [file for file in found if file.suffix == ".yml"]:
         raise BadRunbook(str(misnamed[0]), "", "expected the ending .yaml")
     return [file for file in found if file.suffix == ".yaml"]
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadRunbook(str(file), "", f"it cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadRunbook(str(file), f"byte {error.start}", "expected UTF-8") from error

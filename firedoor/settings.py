@@ -35,7 +35,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default=Path("~/.local/share/firedoor"),
-        description="where the embedded server keeps its data",
+        description="where evidence and the embedded server's data are kept",
     )
     temporal_profile: str | None = Field(
         default=None, description="profile of temporalio.envconfig"

@@ -4,7 +4,7 @@ import threading
 from datetime import UTC, datetime
 
 from firedoor.action import Action, Permissions, outstanding, restorable
-from firedoor.model.action import Nature
+from firedoor.model.action import Barrier, Nature
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Cloud, Finding, Kind, Resource
 from firedoor.model.incident import Arrival, Capability
@@ -91,6 +91,15 @@ class World:
                 verify=self._is_photographed,
                 permissions=Permissions(plan=("doors:Read",)),
             ),
+            "fake.film": Action(
+                nature=Nature.EVIDENCE,
+                barrier=Barrier.ENDED,
+                kinds=frozenset(Kind),
+                plan=self._plan_film,
+                apply=self._photograph,
+                verify=self._is_photographed,
+                permissions=Permissions(plan=("doors:Read",)),
+            ),
             "fake.tell": Action(
                 nature=Nature.RECORD,
                 kinds=frozenset(Kind),
@@ -100,12 +109,12 @@ class World:
             ),
         }
 
-    def arrival(self, of: Finding, *steps: Step, policy: Policy | None = None) -> Arrival:
+    def arrival(self, of: Finding, *steps: Step) -> Arrival:
         """Return a finding with a runbook of these steps; their effects are this world's."""
         return Arrival(
             finding=of,
             runbook=Runbook(id="test", title="Test", steps=steps),
-            policy=policy or Policy(responders=(RESPONDER,)),
+            policy=Policy(responders=(RESPONDER,)),
             capabilities={s.id: self.capability(f"fake.{s.do}") for s in steps},
         )
 
@@ -163,9 +172,15 @@ class World:
 
     def _plan_photograph(self, target: Target, params: object, cloud: None) -> tuple[Plan, ...]:  # noqa: ARG002
         """Take a photograph."""
-        room, action = target.subject.id, "fake.photograph"
-        plan = Plan(action=action, target=target, lease=room, summary=f"Photograph {room}")
-        return (plan,)
+        return (self._plan_picture("fake.photograph", target),)
+
+    def _plan_film(self, target: Target, params: object, cloud: None) -> tuple[Plan, ...]:  # noqa: ARG002
+        """Film what goes on, until the film is full."""
+        return (self._plan_picture("fake.film", target),)
+
+    def _plan_picture(self, action: str, target: Target) -> Plan:
+        room = target.subject.id
+        return Plan(action=action, target=target, lease=room, summary=f"Photograph {room}")
 
     def _photograph(self, plan: Plan, cloud: None) -> Receipt:  # noqa: ARG002
         self._meet("photograph")
@@ -178,8 +193,15 @@ class World:
     def _is_photographed(self, plan: Plan, cloud: None) -> Proof:  # noqa: ARG002
         ready = self.photographs_ready
         verdict = Verdict.PROVEN if ready else Verdict.PENDING
-        checks = (Check(name="developed", ok=ready),)
-        return Proof(plan_digest=plan.digest, at=NOW, verdict=verdict, checks=checks)
+        room = plan.target.subject.id
+        paper = Evidence(name=f"{room} on paper", taken_at=NOW, uri=f"file:///{room}.pdf")
+        return Proof(
+            plan_digest=plan.digest,
+            at=NOW,
+            verdict=verdict,
+            checks=(Check(name="developed", ok=ready),),
+            evidence=(paper,) if ready else (),
+        )
 
     def _state(self, plan: Plan) -> dict[tuple[str, str], str]:
         rooms = [change.resource for change in plan.changes]

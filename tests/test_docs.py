@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from firedoor import runbooks
+from firedoor import policies, runbooks
 from firedoor.action import Action
 from firedoor.cli.main import PLACES, load
 from firedoor.discovery import find
+from firedoor.model.incident import StepState
+from firedoor.model.policy import Protected
 from firedoor.settings import Settings
 
 HOUSE = Path(__file__).parent.parent
@@ -16,6 +18,8 @@ PAGES = sorted([*HOUSE.glob("*.md"), *HOUSE.glob("docs/**/*.md")])
 
 PROSE = "\n".join(page.read_text() for page in PAGES)
 EXAMPLES = sorted(set(re.findall(r"^\$ (firedoor [^#|\n]*?) *(?:#.*|2>.*)?$", PROSE, re.MULTILINE)))
+SOURCES = ("activities", "firedoor", "worker", "workflows")
+LOGGED = r'\blog(?:ger)?\.(?:info|warning|error|exception)\(\s*"([a-z_.]+)"'
 YAML = re.findall(r"^```yaml\n(.*?)^```", PROSE, re.MULTILINE | re.DOTALL)
 
 
@@ -45,7 +49,29 @@ def test_an_example_is_a_command_with_options_that_it_has(example: str) -> None:
     assert {word for word in words if word.startswith("--")} <= options
 
 
-@pytest.mark.parametrize("text", YAML)
+@pytest.mark.parametrize("text", [text for text in YAML if text.startswith("responders:")])
+def test_an_example_of_a_policy_can_be_used(text: str) -> None:
+    policy = policies.parse(text, "policy.yaml")
+
+    assert set(policy.model_dump(exclude_defaults=True)["protected"]) == set(Protected.model_fields)
+
+
+def test_the_guide_lists_every_event_of_the_log() -> None:
+    sources = [file for place in SOURCES for file in (HOUSE / place).rglob("*.py")]
+    logged = {event for file in sources for event in re.findall(LOGGED, file.read_text())}
+    guide = (HOUSE / "docs/guides/running.md").read_text()
+
+    assert {"action.broken", "message.stays"} <= logged
+    assert {event for event in logged if f"`{event}`" not in guide} == set()
+
+
+def test_the_guide_for_responders_knows_every_state_of_a_step() -> None:
+    guide = (HOUSE / "docs/guides/responding.md").read_text()
+
+    assert re.findall(r"^\| `([a-z]+)` \|", guide, re.MULTILINE) == [*StepState]
+
+
+@pytest.mark.parametrize("text", [text for text in YAML if text.startswith("id:")])
 def test_an_example_of_a_runbook_can_be_used(text: str) -> None:
     name = text.partition("\n")[0].removeprefix("id: ")
 

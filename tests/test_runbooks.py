@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firedoor import runbooks
+from firedoor import document, runbooks
 from firedoor.action import Action, NoParams, Permissions
 from firedoor.discovery import find
+from firedoor.document import Document, Problem
 from firedoor.errors import BadRunbook
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
@@ -176,7 +177,7 @@ def test_an_error_names_file_line_and_step_and_every_further_problem() -> None:
 
     assert caught.value.what == "shut.yaml"
     assert caught.value.where == "line 1"
-    assert len(str(caught.value).splitlines()) == 3
+    assert [note[:13] for note in caught.value.__notes__] == ["shut.yaml:2: ", "shut.yaml:18:"]
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
@@ -491,6 +492,19 @@ def test_a_directory_adds_runbooks_and_replaces_those_of_the_same_name(tmp_path:
     assert {"default.yaml", "ours.yaml", "compromised_instance.yaml"} <= set(names)
     assert len(names) == len(runbooks.files()) + 1
     assert tmp_path / "default.yaml" in runbooks.files(tmp_path)
+
+
+def test_loading_reads_each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, seen = document.read, list[str]()
+
+    def spy(text: str, file: str) -> Document | Problem:
+        seen.append(file)
+        return read(text, file)
+
+    monkeypatch.setattr(document, "read", spy)
+    loaded = runbooks.load(find("activities", Action))
+
+    assert len(loaded) == len(seen) == len(runbooks.files())
 
 
 def test_loading_refuses_a_catalogue_with_any_problem(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ def test_step_on_related_subjects_acts_on_all_of_the_kind() -> None:
     assert [s.id for s in record.subjects] == [group.subject.id, *(o.id for o in others)]
 
 
-@pytest.mark.parametrize("state", [StepState.EXPIRED, StepState.FAILED, StepState.RELEASED])
+@pytest.mark.parametrize(
+    "state", [StepState.DRIFTED, StepState.EXPIRED, StepState.FAILED, StepState.RELEASED]
+)
 def test_activity_after_the_end_of_a_step_takes_it_again(state: StepState) -> None:
     later = finding("f-2", seen=NOW + timedelta(hours=2))
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.heartbeat import beating
 from firedoor import guard, telemetry
 from firedoor.action import Action
 from firedoor.cloud import aws
@@ -20,15 +21,13 @@ from firedoor.errors import BadInput, FiredoorError, Throttled, Unavailable
 from firedoor.model.action import Nature
 from firedoor.model.finding import Principal, Resource
 from firedoor.model.incident import Order
-from firedoor.model.plan import Failure, Plan, Proof, Receipt, Target
+from firedoor.model.plan import Failure, Plan, Target
 from firedoor.model.policy import Policy
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
 
-# Well below the heartbeat timeout, so that a busy machine is not taken for a dead one.
-BEAT = 0.5
 THREADS = ThreadPoolExecutor(64, thread_name_prefix="action")
 
 
@@ -48,32 +47,16 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:
     async def plan(order: Order) -> list[Plan]:
         return await _perform(order.target, lambda: plan_all(id, action, order))
 
-    @activity.defn(name=f"{id}.apply")
-    async def apply(plan: Plan) -> Receipt:
-        return await _perform(
-            plan.target, lambda: action.apply(plan, _cloud(id, plan.target.subject))
-        )
+    phases = {"apply": action.apply, "verify": action.verify, "revert": action.revert}
+    return [plan, *(_phase(id, name, work) for name, work in phases.items() if work is not None)]
 
-    made: list[Callable[..., Any]] = [plan, apply]
-    if (read_back := action.verify) is not None:
 
-        @activity.defn(name=f"{id}.verify")
-        async def verify(plan: Plan) -> Proof:
-            return await _perform(
-                plan.target, lambda: read_back(plan, _cloud(id, plan.target.subject))
-            )
+def _phase(id: str, name: str, work: Callable[[Plan, Any], Any]) -> Callable[..., Any]:
+    @activity.defn(name=f"{id}.{name}")
+    async def perform(plan: Plan) -> Any:
+        return await _perform(plan.target, lambda: work(plan, _cloud(id, plan.target.subject)))
 
-        made.append(verify)
-    if (take_back := action.revert) is not None:
-
-        @activity.defn(name=f"{id}.revert")
-        async def revert(plan: Plan) -> Receipt:
-            return await _perform(
-                plan.target, lambda: take_back(plan, _cloud(id, plan.target.subject))
-            )
-
-        made.append(revert)
-    return made
+    return perform
 
 
 def plan_all(id: str, action: Action, order: Order) -> list[Plan]:
@@ -102,17 +85,12 @@ def _cloud(id: str, subject: Resource | Principal) -> Any:
 
 
 async def _perform(target: Target, work: Callable[[], T]) -> T:
-    """Run an action's function in a thread, with a heartbeat, and translate its errors.
-
-    The heartbeat is what tells a long call from a dead worker within seconds.
-    """
+    """Run an action's function in a thread, with a heartbeat, and translate its errors."""
     with telemetry.bind(incident=target.incident, step=target.step):
         context = copy_context()
-    done = asyncio.get_running_loop().run_in_executor(THREADS, context.run, work)
+    loop = asyncio.get_running_loop()
     try:
-        while not (await asyncio.wait({done}, timeout=BEAT))[0]:
-            activity.heartbeat()
-        return done.result()
+        return await beating(loop.run_in_executor(THREADS, context.run, work))
     except FiredoorError as error:
         raise _failure(error) from error
     except Exception as bug:

@@ -1,6 +1,7 @@
 """What a finding is answered with: actions, runbooks and policy as this installation has them."""
 
 from functools import cache
+from pathlib import Path
 
 from firedoor import policies, runbooks
 from firedoor.action import Action
@@ -20,9 +21,14 @@ def actions() -> dict[str, Action]:
 
 @cache
 def catalogue() -> dict[str, Runbook]:
-    """Return every runbook by id, with those of the directory that the settings name."""
+    """Return every runbook by id, with those of our own directories."""
+    return runbooks.load(actions(), *directories())
+
+
+def directories() -> tuple[Path, ...]:
+    """Return the directories with runbooks beside those that come with Firedoor."""
     own = settings().runbooks
-    return runbooks.load(actions(), *([own] if own else []))
+    return (own.expanduser(),) if own else ()
 
 
 @cache

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from datetime import timedelta
+from collections.abc import AsyncIterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from temporalio.envconfig import ClientConfigProfile
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.containment import TASK_TIMEOUT, at_rest
 from firedoor.errors import BadInput, Unreachable
 from firedoor.model.base import Model
 from firedoor.model.finding import Finding
@@ -23,9 +24,6 @@ from firedoor.settings import login, settings
 
 T = TypeVar("T")
 
-# How long a workflow task may be with a worker before another one gets it: the time in which an
-# incident goes on after its worker was killed.
-TASK_TIMEOUT = timedelta(seconds=4)
 RETRIES = 20
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 
@@ -71,6 +69,7 @@ async def deliver(client: Client, arrival: Arrival) -> Delivery:
     incident = incident_id(arrival.finding)
     handle = client.get_workflow_handle(incident, result_type=Incident)
     try:
+        await at_rest(handle)
         await handle.signal("arrive", arrival)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
@@ -90,6 +89,7 @@ async def ask(
     The server drops a message that comes as the workflow ends a turn: it is sent again.
     """
     for _ in range(RETRIES):
+        await at_rest(handle)
         try:
             said: T = await handle.execute_update(update, message, id=ident, result_type=answer)
         except RPCError as error:
@@ -108,7 +108,7 @@ async def _start(
     try:
         await _open(client, arrival, incident, WorkflowIDReusePolicy.REJECT_DUPLICATE)
     except WorkflowAlreadyStartedError:
-        if await _was_answered(handle, arrival.finding):
+        if await _was_answered(client, incident, arrival.finding):
             return Delivery(incident=incident, outcome=Handover.REPEATED)
         await _open(client, arrival, incident, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
     return Delivery(incident=incident, outcome=Handover.STARTED)
@@ -133,15 +133,28 @@ async def _open(
     )
 
 
-async def _was_answered(handle: WorkflowHandle[Any, Incident], finding: Finding) -> bool:
-    """Whether the last incident of this subject saw the finding, and nothing happened since.
+async def _was_answered(client: Client, incident: str, finding: Finding) -> bool:
+    """Whether an incident of this subject saw the finding, and nothing happened since.
 
     An incident that was terminated answered nothing.
     """
-    if (await handle.describe()).status is not WorkflowExecutionStatus.COMPLETED:
-        return False
-    ended = await handle.result()
-    return any(f.id == finding.id and f.last_seen >= finding.last_seen for f in ended.findings)
+    async for run in _ended_runs(client, incident):
+        ended = client.get_workflow_handle(incident, run_id=run, result_type=Incident)
+        answered = (await ended.result(follow_runs=False)).findings
+        if any(f.id == finding.id and f.last_seen >= finding.last_seen for f in answered):
+            return True
+    return False
+
+
+async def _ended_runs(client: Client, incident: str) -> AsyncIterator[str]:
+    """Yield the runs that came to their end; the latest is asked for, since lists come late."""
+    latest = await client.get_workflow_handle(incident).describe()
+    if latest.status is WorkflowExecutionStatus.COMPLETED:
+        yield latest.run_id
+    ended = f"WorkflowId = '{incident}' AND ExecutionStatus = 'Completed'"
+    async for execution in client.list_workflows(ended):
+        if execution.run_id != latest.run_id:
+            yield execution.run_id
 
 
 def _profile() -> dict[str, Any]:

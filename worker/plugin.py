@@ -11,7 +11,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy as Notify
 
-from activities.leases import claim, give_back
+from activities.containment import claim, give_back
 from firedoor.discovery import modules
 from worker.actions import activities
 

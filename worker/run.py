@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import structlog
@@ -12,19 +11,21 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from firedoor import __version__, telemetry
-from firedoor.errors import Unreachable
+from firedoor.cloud import aws
+from firedoor.errors import BadInput
 from firedoor.intake import sqs
 from firedoor.model.finding import Finding
 from firedoor.settings import settings
-from worker.catalogue import arrival, catalogue
+from worker.catalogue import arrival, catalogue, policy
 from worker.client import connect, deliver
 from worker.plugin import plugin
 from workflows import visibility
 
 log = structlog.get_logger()
 
-# How soon another worker takes over the incidents that a dead one had in its cache.
-STICKY = timedelta(seconds=2)
+# How soon another worker takes over the incidents that a dead one had in its cache. A busy worker
+# that is late merely reads a history again.
+STICKY = timedelta(milliseconds=500)
 GRACE = timedelta(seconds=30)
 SLOTS = 50
 
@@ -38,7 +39,6 @@ def worker(client: Client) -> Worker:
         client,
         task_queue=settings().task_queue,
         max_concurrent_activities=SLOTS,
-        activity_executor=ThreadPoolExecutor(SLOTS),
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=GRACE,
         deployment_config=WorkerDeploymentConfig(
@@ -50,20 +50,23 @@ def worker(client: Client) -> Worker:
 async def serve(*, with_intake: bool = True, stop: asyncio.Event | None = None) -> None:
     """Work until told to stop by `stop`, SIGTERM or SIGINT; then finish what is in hand.
 
-    Raises `Unreachable` if there is no server, or if the namespace lacks our search attributes.
+    Raises `Unreachable` if there is no server, and `BadInput` if its namespace lacks our search
+    attributes.
     """
     stop = stop or asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    catalogue()  # a runbook that cannot be used stops the worker here, not an incident later
+    catalogue(), policy()  # what cannot be used stops the worker here, not an incident later
     client = await connect(plugins=[plugin()], runtime=telemetry.runtime(settings().metrics))
     await _require_search_attributes(client)
     async with worker(client):
         log.info("worker.started", queue=settings().task_queue, build=__version__)
+        warming = asyncio.create_task(asyncio.to_thread(aws.warm_up))
         if with_intake and (queue := settings().queue_url):
             await sqs.run(queue, settings().dead_letter_url, _deliver_to(client), stop)
         await stop.wait()
         log.info("worker.stopping")
+        await warming
 
 
 def _deliver_to(client: Client) -> sqs.Deliver:
@@ -84,7 +87,6 @@ async def _require_search_attributes(client: Client) -> None:
     request = ListSearchAttributesRequest(namespace=client.namespace)
     known = (await client.operator_service.list_search_attributes(request)).custom_attributes
     if missing := [key.name for key in visibility.ALL if key.name not in known]:
-        raise Unreachable(
-            f"namespace {client.namespace} lacks the search attributes {', '.join(missing)}; create"
-            " them with `temporal operator search-attribute create`"
-        )
+        what = f"lacks the search attributes {', '.join(missing)}"
+        mend = "create them with `temporal operator search-attribute create`"
+        raise BadInput("namespace", client.namespace, f"{what}; {mend}")

@@ -34,7 +34,6 @@ TUNED: Mapping[str, object] = {
     "matching.numTaskqueueReadPartitions": 1,
     "matching.numTaskqueueWritePartitions": 1,
 }
-TIME_SKIPPING: Mapping[str, object] = {"frontend.WorkflowTimeSkippingEnabled": True}
 
 READY = "Temporal Server:"  # the server prints it when it accepts calls
 PATIENCE = timedelta(seconds=30)
@@ -54,14 +53,10 @@ class DevServer:
         *,
         port: int = 0,
         ui_port: int = 0,
-        search_attributes: Mapping[str, str] | None = None,
-        time_skipping: bool = False,
     ) -> None:
         self.directory = directory
         self.port = port or _free_port()
         self.ui_port = ui_port or _free_port()
-        self._search_attributes = search_attributes
-        self._dynamic = {**TUNED, **(TIME_SKIPPING if time_skipping else {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[bytes] | None = None
 
@@ -158,15 +153,14 @@ class DevServer:
         self._process = self._lock = None
 
     def _command(self) -> list[str]:
-        attributes = _ours() if self._search_attributes is None else self._search_attributes
         return [
             str(program()), "server", "start-dev",
             "--ip", HOST, "--port", str(self.port), "--ui-port", str(self.ui_port),
             "--db-filename", str(self.directory / "temporal.db"),
             "--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal",
             "--log-level", "error", "--ui-disable-news-fetch",
-            *(f"--search-attribute={name}={kind}" for name, kind in attributes.items()),
-            *(f"--dynamic-config-value={k}={json.dumps(v)}" for k, v in self._dynamic.items()),
+            *(f"--search-attribute={name}={kind}" for name, kind in _ours().items()),
+            *(f"--dynamic-config-value={k}={json.dumps(v)}" for k, v in TUNED.items()),
         ]  # fmt: skip
 
     def _wait_until_ready(self) -> None:

@@ -27,6 +27,8 @@ PATIENCE = {
     Nature.CONTAINMENT: timedelta(hours=1),
     Nature.RECORD: timedelta(minutes=10),
 }
+PATIENCE_TO_VERIFY = timedelta(minutes=1)  # another look comes soon anyway
+PATIENCE_TO_FOLLOW = timedelta(hours=1)
 PATIENCE_TO_REVERT = timedelta(days=7)
 
 UNKNOWN = 2  # no first attempt: something may have been done

@@ -1,6 +1,7 @@
 """The containment: a lease on one effect on one target, and the only writer of that target."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
@@ -20,7 +21,15 @@ from firedoor.model.containment import (
     Returned,
 )
 from firedoor.model.plan import Check, Plan, Proof, Receipt, Verdict
-from workflows.calls import PATIENCE, PATIENCE_TO_REVERT, call, failure, kind, reason
+from workflows.calls import (
+    PATIENCE,
+    PATIENCE_TO_REVERT,
+    PATIENCE_TO_VERIFY,
+    call,
+    failure,
+    kind,
+    reason,
+)
 
 # How soon it looks again while reading back does not confirm the effect, and how often afterwards.
 FIRST_LOOK = timedelta(seconds=2)
@@ -51,7 +60,8 @@ class ContainmentWorkflow:
     @workflow.run
     async def run(self, holding: Holding) -> Lease:  # noqa: ARG002
         """Watch the effect until nobody holds it any more."""
-        await workflow.wait_condition(lambda: self._claimed and self._is_idle())
+        while not self._claimed or not self._is_idle():
+            await self._until(lambda: self._claimed and self._is_idle())
         while not self._is_over():
             await self._next_turn()
             if self._is_full():
@@ -88,36 +98,28 @@ class ContainmentWorkflow:
     # Holding
 
     async def _grant(self, claim: Claim) -> Grant:
-        if not self._stands(claim.plan):
+        plan = claim.plan
+        if plan.changes or not self._applied:
+            # Even if it was done for another holder: apply looks first, and somebody may have
+            # changed it since.
             try:
                 receipt = await call(
-                    f"{claim.plan.action}.apply",
-                    claim.plan,
-                    Receipt,
-                    PATIENCE[Nature.CONTAINMENT],
-                    "apply",
+                    f"{plan.action}.apply", plan, Receipt, PATIENCE[Nature.CONTAINMENT], "apply"
                 )
             except ActivityError as error:
                 return self._not_applied(claim, error)
-            self._applied.append(claim.plan)
+            if not any(plan.changes == applied.changes for applied in self._applied):
+                self._applied.append(plan)
             self._receipts.append(receipt)
         self._state = LeaseState.HELD
         self._hold(claim)
         await self._verify()
         return Grant(kind=GrantKind.GRANTED, lease=self.lease())
 
-    def _stands(self, plan: Plan) -> bool:
-        """Whether all that the plan would bring about was brought about under this lease."""
-        if self._state is not LeaseState.HELD:
-            return False
-        return any(plan.changes == applied.changes for applied in self._applied) or (
-            bool(self._applied) and not plan.changes
-        )
-
     def _not_applied(self, claim: Claim, error: ActivityError) -> Grant:
         """Record that applying failed; what may have taken effect stays ours to take back."""
         stale, failed = kind(error) == "PlanStale", failure(error)
-        if not (stale and failed.attempt == 1 and not failed.made):
+        if not (stale and failed.changed_nothing):
             self._applied.append(claim.plan)
             if failed.made:
                 digest = claim.plan.digest
@@ -144,7 +146,7 @@ class ContainmentWorkflow:
         """Read back every plan that is in force; the proof is that of the worst."""
         try:
             proofs = [
-                await call(f"{p.action}.verify", p, Proof, PATIENCE[Nature.EVIDENCE], "verify")
+                await call(f"{p.action}.verify", p, Proof, PATIENCE_TO_VERIFY, "verify")
                 for p in self._applied
             ]
         except ActivityError as error:
@@ -196,14 +198,21 @@ class ContainmentWorkflow:
         """Wait until there is something to do, or until it is time to look again."""
         pause = self._pause()
         try:
-            await workflow.wait_condition(
-                lambda: self._is_over() or self._is_full() or self._pause() != pause,
-                timeout=pause,
-                timeout_summary="next look",
+            await self._until(
+                lambda: self._is_over() or self._is_full() or self._pause() != pause, pause
             )
         except TimeoutError:
             async with self._lock:
                 await self._look_again()
+
+    async def _until(self, holds: Callable[[], bool], within: timedelta | None = None) -> None:
+        """Wait; cancelling from outside does not drop what is held, so it ends nothing."""
+        try:
+            await workflow.wait_condition(holds, timeout=within, timeout_summary="next look")
+        except asyncio.CancelledError:
+            if workflow.cancellation_reason() is None:
+                raise
+            workflow.logger.warning("containment.not_cancelled")
 
     def _pause(self) -> timedelta:
         return min(FIRST_LOOK * 2 ** min(self._doubts - 1, 10), WATCH) if self._doubts else WATCH

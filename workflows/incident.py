@@ -42,12 +42,14 @@ from firedoor.model.plan import Plan, Proof, Receipt, Target, Verdict
 from firedoor.model.runbook import Approval
 from firedoor.triage import steps_for
 from workflows import visibility
-from workflows.calls import PATIENCE, PATIENCE_TO_REVERT, call, reason
+from workflows.calls import PATIENCE, PATIENCE_TO_FOLLOW, PATIENCE_TO_REVERT, call, reason
 
 # How often evidence that is still being made is looked at, and for how long.
 FIRST_LOOK = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=5)
 EVIDENCE_PATIENCE = timedelta(hours=24)
+
+CANCELLED = "the incident was cancelled"
 
 
 @workflow.defn(name="Incident")
@@ -70,6 +72,7 @@ class IncidentWorkflow:
         self._runbooks = list(carried.runbooks) if carried else []
         self._steps = {s.key: s for s in carried.steps} if carried else {}
         self._timeline = list(carried.timeline) if carried else []
+        self._stopped: tuple[str, ...] = ()  # steps that a cancellation found on their way
         self._tasks: list[asyncio.Task[None]] = []
         self._close: Close | None = None
         self._closed_at: datetime | None = None
@@ -216,7 +219,7 @@ class IncidentWorkflow:
         """Return what to put to a person, or None if there is nothing to do or it is forbidden."""
         record = self._set(key, state=StepState.PLANNING, reason="")
         if not record.subjects:
-            self._end(key, StepState.SKIPPED, f"the finding names no {record.step.on}")
+            self._end(key, StepState.DONE, f"the finding names no {record.step.on}")
             return None
         planned = await asyncio.gather(*(self._plan_for(record, s) for s in record.subjects))
         plans = tuple(plan for plans in planned for plan in plans)
@@ -274,8 +277,8 @@ class IncidentWorkflow:
 
     async def _apply(self, key: str, proposal: Proposal) -> bool:
         """Bring the effect about; False asks for a new plan."""
-        if workflow.cancellation_reason() is not None:
-            self._end(key, StepState.SKIPPED, "the incident was cancelled")
+        if key in self._stopped:
+            self._end(key, StepState.SKIPPED, CANCELLED)
             return True
         match self._steps[key].capability.nature:
             case Nature.CONTAINMENT:
@@ -321,7 +324,8 @@ class IncidentWorkflow:
         receipts = await self._apply_each(key, proposal)
         evidence = tuple(item for receipt in receipts for item in receipt.evidence)
         self._set(key, state=StepState.STARTED, receipts=receipts, evidence=evidence)
-        self._tell("evidence.started", key, ", ".join(item.name for item in evidence))
+        what = [item.name for item in evidence] or [plan.summary for plan in proposal.plans]
+        self._tell("evidence.started", key, ", ".join(what))
         proofs = tuple(await asyncio.gather(*(self._follow(key, plan) for plan in proposal.plans)))
         found = {item.uri: item for proof in proofs for item in proof.evidence}
         kept = {item.uri: item for item in evidence} | found
@@ -334,7 +338,7 @@ class IncidentWorkflow:
         pause, until = FIRST_LOOK, workflow.now() + EVIDENCE_PATIENCE
         while True:
             proof = await call(
-                f"{plan.action}.verify", plan, Proof, PATIENCE[Nature.CONTAINMENT], f"{key}: verify"
+                f"{plan.action}.verify", plan, Proof, PATIENCE_TO_FOLLOW, f"{key}: verify"
             )
             if proof.verdict is not Verdict.PENDING or workflow.now() > until:
                 return proof
@@ -468,15 +472,7 @@ class IncidentWorkflow:
             return
         self._published = published
         workflow.upsert_search_attributes(
-            [
-                visibility.STATUS.value_set(status),
-                visibility.SUBJECT.value_set(self._subject.path),
-                visibility.ACCOUNT.value_set(self._subject.account),
-                visibility.RUNBOOKS.value_set(list(self._runbooks)),
-                visibility.TYPES.value_set(types),
-                visibility.SEVERITY.value_set(severity),
-                visibility.AWAITING.value_set(status is Status.AWAITING_APPROVAL),
-            ]
+            visibility.updates(status, self._subject, self._runbooks, types, severity)
         )
         lines = [f"- `{s.key}` {s.state} {s.reason}" for s in self._steps.values()]
         workflow.set_current_details("\n".join([f"**{status}**", "", *lines]))
@@ -504,7 +500,15 @@ class IncidentWorkflow:
             # skipped; the incident stays until a person releases and closes it.
             if workflow.cancellation_reason() is None:
                 raise
-            self._tell("incident.cancelled", detail=workflow.cancellation_reason() or "")
+            self._stop(workflow.cancellation_reason() or "")
+
+    def _stop(self, why: str) -> None:
+        """Let no step that is on its way be applied; what comes later is another matter."""
+        self._tell("incident.cancelled", detail=why)
+        self._stopped = tuple(s.key for s in self._steps.values() if s.state in MOVING)
+        for step in tuple(self._steps.values()):
+            if step.state is StepState.ASKING:
+                self._end(step.key, StepState.SKIPPED, CANCELLED)
 
     def _raise_bugs(self) -> None:
         """Let an error in our own code stop the workflow task, where operators see it."""

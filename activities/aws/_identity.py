@@ -1,22 +1,18 @@
 """What the actions on identities read alike: who is who, and which policies say so."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from activities.aws._reading import or_none
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, NotFound
+from firedoor.errors import CloudError
 from firedoor.model.base import Model
 from firedoor.model.finding import PrincipalType
 from firedoor.model.plan import Check
 
-T = TypeVar("T")
-
 Owner = Literal["User", "Role", "Group"]
 """Who has policies, as IAM's operations spell it."""
-
-SIDE_BY_SIDE = 16
-"""Reads at once: IAM throttles an account as a whole."""
 
 
 class Caller(Model):
@@ -25,7 +21,6 @@ class Caller(Model):
     account: str
     type: PrincipalType
     name: str
-    session: str = ""
 
 
 def caller(arn: str) -> Caller:
@@ -38,7 +33,7 @@ def caller(arn: str) -> Caller:
     kind, *rest = resource.split("/")
     match kind:
         case "assumed-role":
-            return Caller(account=account, type=PrincipalType.ROLE, name=rest[0], session=rest[-1])
+            return Caller(account=account, type=PrincipalType.ROLE, name=rest[0])
         case "user":
             return Caller(account=account, type=PrincipalType.USER, name=rest[-1])
         case "root":
@@ -52,40 +47,23 @@ def caller(arn: str) -> Caller:
 def inline_policies(aws: Aws, owner: Owner, name: str) -> dict[str, Any]:
     """Read the documents of all inline policies of a user, role or group, by name."""
     names = aws.pages("iam", f"List{owner}Policies", "PolicyNames", **{f"{owner}Name": name})
-    documents = each(aws, (partial(inline_policy, aws, owner, name, policy) for policy in names))
+    documents = aws.together(
+        *(partial(inline_policy, aws, owner, name, policy) for policy in names)
+    )
     return dict(zip(names, documents, strict=True))
 
 
 def inline_policy(aws: Aws, owner: Owner, name: str, policy: str) -> Any:
     """Read the document of one inline policy; None if there is none of that name."""
     read = getattr(aws.client("iam"), f"get_{owner.lower()}_policy")
-    try:
-        return read(**{f"{owner}Name": name, "PolicyName": policy})["PolicyDocument"]
-    except NotFound:
-        return None
+    found = or_none(partial(read, **{f"{owner}Name": name, "PolicyName": policy}))
+    return found["PolicyDocument"] if found else None
 
 
 def attached_policies(aws: Aws, owner: Owner, name: str) -> list[dict[str, Any]]:
     """Read the managed policies that are attached, without their documents."""
     parameters = {f"{owner}Name": name}
     return aws.pages("iam", f"ListAttached{owner}Policies", "AttachedPolicies", **parameters)
-
-
-def each(aws: Aws, reads: Iterable[Callable[[], T]]) -> list[T]:
-    """Run any number of reads, some at a time, and return their results in order."""
-    todo: Sequence[Callable[[], T]] = list(reads)
-    results: list[T] = []
-    for start in range(0, len(todo), SIDE_BY_SIDE):
-        results += aws.together(*todo[start : start + SIDE_BY_SIDE])
-    return results
-
-
-def or_none(read: Callable[[], T]) -> T | None:
-    """Read what need not be there."""
-    try:
-        return read()
-    except NotFound:
-        return None
 
 
 def may(aws: Aws, actions: Sequence[str], resource: str) -> Check:

@@ -1,13 +1,12 @@
 """What the network actions read alike: interfaces, load balancers, remarks for approvers."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydantic import JsonValue
-
+from activities.aws._reading import counted
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError, Refused
 from firedoor.model.plan import Check, Proof, Verdict
@@ -17,6 +16,9 @@ MOST_TARGET_GROUPS = 25
 
 SETTLE = 1.0
 """Seconds by which EC2's answers may lag behind its changes."""
+
+# Interfaces of other types (trunk, branch, lambda …) belong to a service that sets their groups.
+OWN_TYPES = {"interface", "efa", "efa-only"}
 
 _IDS = {
     "NetworkAcls": "NetworkAclId",
@@ -48,14 +50,7 @@ def by_filter(aws: Aws, operation: str, name: str, values: Iterable[str]) -> lis
     return sorted(found, key=lambda item: str(item[_IDS[key]]))
 
 
-def tags(resource: dict[str, Any]) -> dict[str, str]:
-    """Return an EC2 resource's tags; interfaces call them TagSet."""
-    return {
-        tag["Key"]: tag["Value"] for tag in resource.get("Tags") or resource.get("TagSet") or ()
-    }
-
-
-def addresses(interface: dict[str, Any]) -> list[str]:
+def addresses(interface: Mapping[str, Any]) -> list[str]:
     """Return the addresses of an interface, private ones first, of both families."""
     private = interface.get("PrivateIpAddresses") or []
     associations = [place.get("Association") or {} for place in (*private, interface)]
@@ -67,11 +62,33 @@ def addresses(interface: dict[str, Any]) -> list[str]:
     ]
 
 
-def target_groups(aws: Aws, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def service_owned(interface: dict[str, Any]) -> str:
+    """Return why the groups of an interface are not ours to set; nothing if they are."""
+    interface_id = interface["NetworkInterfaceId"]
+    kind = interface.get("InterfaceType", "interface")
+    operator = interface.get("Operator") or {}
+    owner = ""
+    if interface.get("RequesterManaged"):
+        owner = f"managed by {interface.get('RequesterId') or 'an AWS service'}"
+    elif operator.get("Managed"):
+        owner = f"managed by {operator.get('Principal', 'an AWS service')}"
+    elif kind not in OWN_TYPES:
+        owner = f"of type {kind}"
+    if not owner:
+        return ""
+    return (
+        f"{interface_id} is {owner}, so its security groups are not ours to set: isolate the"
+        " workload in its own service (ECS, EKS …), or block its addresses in the network ACL"
+    )
+
+
+def target_groups(
+    aws: Aws, found: Sequence[Mapping[str, Any]], most: int | None = None
+) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Return the target groups that send traffic to an instance, given its interfaces.
 
-    Targets are registered by the instance's id or by an address. Raises `Refused` where the VPC has
-    more target groups than are worth asking.
+    Each comes with its targets that are the instance, by its id or one of its addresses, and their
+    health. Raises `Refused` where the VPC has more than `most` target groups.
     """
     vpcs = {interface["VpcId"] for interface in found}
     ids = {interface["Attachment"]["InstanceId"] for interface in found}
@@ -81,13 +98,12 @@ def target_groups(aws: Aws, found: list[dict[str, Any]]) -> list[dict[str, Any]]
         for group in aws.pages("elbv2", "DescribeTargetGroups", "TargetGroups")
         if group.get("VpcId") in vpcs
     ]
-    if len(groups) > MOST_TARGET_GROUPS:
+    if most is not None and len(groups) > most:
         number = counted(len(groups), "target group")
         raise Refused(f"{number} in {', '.join(sorted(vpcs))}: look there by hand")
-    if not groups:
-        return []
     health = aws.together(*(partial(_targets, aws, group["TargetGroupArn"]) for group in groups))
-    return [group for group, targets in zip(groups, health, strict=True) if ids & targets]
+    own = ([t for t in targets if t["Target"]["Id"] in ids] for targets in health)
+    return [(group, targets) for group, targets in zip(groups, own, strict=True) if targets]
 
 
 def tried(name: str, look: Callable[[], Remarks]) -> Remarks:
@@ -116,18 +132,7 @@ def settled(look: Callable[[], Proof]) -> Proof:
     return look()
 
 
-def strings(value: JsonValue) -> list[str]:
-    """Return a plan's list of strings as such; what is no list holds none."""
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 subnet`, `2 subnets`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _targets(aws: Aws, group: str) -> set[str]:
-    health = aws.pages(
+def _targets(aws: Aws, group: str) -> list[dict[str, Any]]:
+    return aws.pages(
         "elbv2", "DescribeTargetHealth", "TargetHealthDescriptions", TargetGroupArn=group
     )
-    return {str(target["Target"]["Id"]) for target in health}

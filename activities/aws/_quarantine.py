@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from activities.aws import _network
+from activities.aws._reading import strings, tags
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, NotFound, Unavailable
-from firedoor.model.plan import LATER, Call
+from firedoor.errors import CloudError, NotFound, PlanStale, Unavailable
+from firedoor.model.plan import LATER, Call, Plan
 
 NAME = "firedoor-quarantine"
 
@@ -51,7 +53,7 @@ def groups(aws: Aws) -> list[dict[str, Any]]:
 
 def is_ours(group: dict[str, Any]) -> bool:
     """Return whether Firedoor made a group."""
-    return TAGS.items() <= _network.tags(group).items()
+    return TAGS.items() <= tags(group).items()
 
 
 def creation(vpc: str) -> Call:
@@ -122,6 +124,48 @@ def rules(group: dict[str, Any]) -> State:
         for permission in group[member]
         for rule in _rules(permission)
     }
+
+
+def ready(vpc: str, group: dict[str, Any] | None, plan: Plan, aws: Aws) -> str:
+    """Return the id of the VPC's quarantine group, created and emptied as planned."""
+    group = group or _created(vpc, plan, aws)
+    planned = [call for call in revocations(group) if _is_planned(call, plan)]
+    aws.together(*(partial(revoke, call, aws) for call in planned))
+    return str(group["GroupId"])
+
+
+def expect_planned(group: dict[str, Any], plan: Plan) -> None:
+    """Raise `PlanStale` if a group is not one that the plan saw, or has rules that it did not."""
+    group_id, vpc = group["GroupId"], group["VpcId"]
+    planned = {g for call in plan.calls for g in strings(call.parameters.get("Groups"))}
+    if not is_ours(group) or (planned and not planned & {group_id, LATER}):
+        raise PlanStale(f"{NAME} in {vpc} is now {group_id}, which the plan did not see")
+    for call in revocations(group):
+        if not _is_planned(call, plan):
+            rule = call.parameters["IpPermissions"]
+            raise PlanStale(f"{group_id} has a rule that the plan did not see: {rule}")
+
+
+def creation_in(plan: Plan, vpc: str) -> Call | None:
+    """Return the call of a plan that creates the group of a VPC, if the plan has one."""
+    return next((call for call in plan.calls if call.parameters.get("VpcId") == vpc), None)
+
+
+def _created(vpc: str, plan: Plan, aws: Aws) -> dict[str, Any]:
+    call = creation_in(plan, vpc)
+    if call is None:
+        raise PlanStale(f"{NAME} in {vpc} was deleted after planning")
+    group = create(call, aws)
+    expect_planned(group, plan)
+    return group
+
+
+def _is_planned(revocation: Call, plan: Plan) -> bool:
+    rule = revocation.parameters["IpPermissions"]
+    return any(
+        call.operation == revocation.operation and call.parameters["IpPermissions"] == rule
+        for call in plan.calls
+    )
 
 
 def _rules(permission: dict[str, Any]) -> Iterable[dict[str, Any]]:

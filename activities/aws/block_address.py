@@ -1,17 +1,24 @@
 """Blocking of remote addresses in the network ACLs of an EC2 instance's subnets."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
-from activities.aws import _network
-from activities.aws._network import Remarks, counted
-from firedoor.action import Action, Permissions, State, outstanding, restorable
+from activities.aws import _acl, _network, _ours, _reading
+from activities.aws._acl import Network
+from activities.aws._network import Remarks
+from activities.aws._reading import GONE, counted, strings, tags, terminated
+from firedoor.action import (
+    Action,
+    Permissions,
+    outstanding,
+    proof,
+    receipt,
+    restorable,
+)
 from firedoor.cloud.aws import Aws, Permit
 from firedoor.errors import CloudError, NotFound, PlanStale, Refused
 from firedoor.model.action import Nature
@@ -27,39 +34,14 @@ from firedoor.model.plan import (
     Receipt,
     Target,
     Touched,
-    Verdict,
 )
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
-# Not `is_private`, which also holds for the ranges reserved for documentation.
-# https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry
-NEVER: dict[str, tuple[Network, ...]] = {
-    "a private address (RFC 1918)": tuple(
-        map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-    ),
-    "a shared address (RFC 6598)": (ip_network("100.64.0.0/10"),),
-    "a unique local address (RFC 4193)": (ip_network("fc00::/7"),),
-    "a loopback address": tuple(map(ip_network, ("127.0.0.0/8", "::1/128"))),
-    # AWS's resolver, time and metadata services are here.
-    "a link-local address": tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10"))),
-    "a multicast address": tuple(map(ip_network, ("224.0.0.0/4", "ff00::/8"))),
-    "an unspecified or reserved address": tuple(
-        map(ip_network, ("0.0.0.0/8", "240.0.0.0/4", "::/128"))
-    ),
-}
-
-QUOTA = "L-2AEEBF1A"  # rules per network ACL: for each direction, and for each family
-DEFAULT_QUOTA = 20
-LAST_RULE = 32766  # what comes after are the default rules, which cannot be changed but do count
 
 ALWAYS = (
     "Open connections with the address stall at once, and may resume when the rules are removed",
     "The sender of UDP traffic can be forged: make sure that the address is not one that is needed",
 )
-
-ELSEWHERE = "block it in AWS WAF, Network Firewall or a security group with a prefix list"
 
 
 class Params(Model):
@@ -71,9 +53,11 @@ class Params(Model):
     egress: bool = Field(
         default=True, description="also deny what goes out: command channels are opened from inside"
     )
-    first_rule: int = Field(default=1, ge=1, le=LAST_RULE, description="lowest rule number to use")
+    first_rule: int = Field(
+        default=1, ge=1, le=_acl.LAST_RULE, description="lowest rule number to use"
+    )
     last_rule: int = Field(
-        default=LAST_RULE, ge=1, le=LAST_RULE, description="highest rule number to use"
+        default=_acl.LAST_RULE, ge=1, le=_acl.LAST_RULE, description="highest rule number to use"
     )
 
     @model_validator(mode="after")
@@ -82,55 +66,10 @@ class Params(Model):
             raise ValueError(f"first_rule {self.first_rule} is above last_rule {self.last_rule}")
         return self
 
-
-@dataclass(frozen=True)
-class Rule:
-    """One deny rule, as it is shown, made and removed."""
-
-    acl: str
-    network: Network
-    number: int
-    egress: bool
-
     @property
-    def change(self) -> Change:
-        """The rule as a difference in the ACL."""
-        after: JsonValue = {"cidr": str(self.network), "action": "deny", "protocol": "-1"}
-        attribute = f"{_direction(self.egress)} {self.number}"
-        return Change(resource=self.acl, attribute=attribute, before=None, after=after)
-
-    @property
-    def entry(self) -> dict[str, JsonValue]:
-        """The rule as EC2 takes and describes it."""
-        return {
-            "RuleNumber": self.number,
-            "Egress": self.egress,
-            "Protocol": "-1",
-            "RuleAction": "deny",
-            _cidr_member(self.network): str(self.network),
-        }
-
-    @property
-    def creation(self) -> Call:
-        """The call that adds it."""
-        return Call(
-            service="ec2",
-            operation="CreateNetworkAclEntry",
-            parameters={"NetworkAclId": self.acl, **self.entry},
-        )
-
-    @property
-    def deletion(self) -> Call:
-        """The call that removes it."""
-        return Call(
-            service="ec2",
-            operation="DeleteNetworkAclEntry",
-            parameters={
-                "NetworkAclId": self.acl,
-                "RuleNumber": self.number,
-                "Egress": self.egress,
-            },
-        )
+    def band(self) -> range:
+        """The rule numbers that may be used."""
+        return range(self.first_rule, self.last_rule + 1)
 
 
 def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
@@ -142,20 +81,22 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
     networks = tuple(dict.fromkeys(_network_of(address) for address in params.addresses))
     if not networks:
         return ()
-    interfaces, addresses, gateways, quotas = aws.together(
-        lambda: _network.interfaces(aws, target.subject.id),
-        lambda: aws.pages("ec2", "DescribeAddresses", "Addresses"),
-        lambda: aws.pages("ec2", "DescribeNatGateways", "NatGateways"),
-        lambda: _quotas(aws),
-    )
+    reads: list[Callable[[], Any]] = [
+        partial(_network.interfaces, aws, target.subject.id),
+        partial(aws.pages, "ec2", "DescribeAddresses", "Addresses"),
+        partial(aws.pages, "ec2", "DescribeNatGateways", "NatGateways"),
+        partial(_acl.limit, aws),
+    ]
+    interfaces, addresses, gateways, limit = aws.together(*reads)
     if not interfaces:
-        return ()
+        instance = _reading.instance(aws, target.subject.id)
+        gone = instance is None or terminated(instance)
+        return (_gone(target, params, networks),) if gone else ()
     acls, vpcs = aws.together(
-        lambda: _acls(aws, [i["SubnetId"] for i in interfaces]),
+        lambda: _acl.of_subnets(aws, [i["SubnetId"] for i in interfaces]),
         lambda: _network.by_filter(aws, "DescribeVpcs", "vpc-id", [i["VpcId"] for i in interfaces]),
     )
-    ours = {**_own_networks(vpcs), **_own_addresses(interfaces, addresses, gateways)}
-    limit = int(quotas[0]["Value"]) if quotas else DEFAULT_QUOTA
+    ours = {**_ours.networks(vpcs), **_ours.addresses(interfaces, addresses, gateways)}
     plans = [
         _plan_one(target, params, acl, network, interfaces, ours, limit)
         for acl in acls
@@ -167,15 +108,14 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
 def apply(plan: Plan, aws: Aws) -> Receipt:
     """Add the deny rules that are not there yet."""
     if not plan.calls:
-        return Receipt(plan_digest=plan.digest, at=datetime.now(UTC))
-    acl = _acl(plan, aws)
-    todo = outstanding(plan, _state(acl))
+        return receipt(plan)
+    acl = _acl.read(aws, _acl_of(plan))
+    todo = outstanding(plan, _acl.state(acl))
     if todo and len(todo) == len(plan.changes):
         _expect_as_planned(plan, acl)
     with aws.only(plan.calls) as permit:
-        if todo:
-            _create(plan, todo, permit, aws)
-    return Receipt(plan_digest=plan.digest, at=datetime.now(UTC), calls=tuple(permit.made))
+        _create(plan, todo, permit, aws)
+    return receipt(plan, permit.made)
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:
@@ -185,14 +125,11 @@ def verify(plan: Plan, aws: Aws) -> Proof:
 
 def revert(plan: Plan, aws: Aws) -> Receipt:
     """Remove the deny rules that still are as we added them."""
-    ours, left = restorable(plan, _state(_acl(plan, aws)))
+    ours, left = restorable(plan, _acl.state(_acl.read(aws, _acl_of(plan))))
     calls = [plan.undo[-1 - plan.changes.index(change)] for change in ours]
     with aws.only(plan.undo) as permit:
-        if calls:
-            aws.together(*(partial(_delete, call, aws) for call in calls))
-    return Receipt(
-        plan_digest=plan.digest, at=datetime.now(UTC), calls=tuple(permit.made), left=left
-    )
+        aws.together(*(partial(_delete, call, aws) for call in calls))
+    return receipt(plan, permit.made, left=left)
 
 
 ACTION = Action(
@@ -206,6 +143,7 @@ ACTION = Action(
     permissions=Permissions(
         plan=(
             "ec2:DescribeAddresses",
+            "ec2:DescribeInstances",
             "ec2:DescribeNatGateways",
             "ec2:DescribeNetworkAcls",
             "ec2:DescribeNetworkInterfaces",
@@ -226,6 +164,19 @@ ACTION = Action(
 # What a plan holds
 
 
+def _gone(target: Target, params: Params, networks: tuple[Network, ...]) -> Plan:
+    id, addresses = target.subject.id, [str(network.network_address) for network in networks]
+    return Plan(
+        action="aws.block_address",
+        target=target,
+        lease=id,
+        params={"addresses": [*addresses], "egress": params.egress},
+        summary=f"{', '.join(addresses)} cannot be blocked for {id}.",
+        touched=Touched(networks=networks),
+        refusals=(f"{id} {GONE}, so it has no network ACL: if others need it, {_acl.ELSEWHERE}",),
+    )
+
+
 def _plan_one(
     target: Target,
     params: Params,
@@ -236,12 +187,14 @@ def _plan_one(
     limit: int,
 ) -> Plan:
     acl_id = acl["NetworkAclId"]
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[_acl.Rule, ...] = ()
     checks: tuple[Check, ...] = ()
     refusals: tuple[str, ...] = ()
     try:
-        _expect_foreign(network, ours)
-        rules, checks = _rules(params, acl, network, limit)
+        _ours.expect_foreign(network, ours)
+        rules, checks = _acl.denials(
+            acl, network, band=params.band, limit=limit, egress=params.egress
+        )
     except Refused as refusal:
         refusals = (str(refusal),)
     subnets = {interface["SubnetId"] for interface in interfaces}
@@ -251,109 +204,22 @@ def _plan_one(
         lease=f"{acl_id}/{network}",
         params={"address": str(network.network_address), "egress": params.egress},
         summary=_summary(acl_id, network, rules, refusals),
-        before={"subnets": sorted(subnets & _subnets(acl))},
+        before={"subnets": sorted(subnets & _acl.subnets(acl))},
         changes=tuple(rule.change for rule in rules),
         calls=tuple(rule.creation for rule in rules),
         undo=tuple(rule.deletion for rule in reversed(rules)),
         preflight=checks,
-        touched=Touched(resources={acl_id: _network.tags(acl)}, networks=(network,)),
+        touched=Touched(resources={acl_id: tags(acl)}, networks=(network,)),
         refusals=refusals,
     )
-
-
-def _rules(
-    params: Params, acl: dict[str, Any], network: Network, limit: int
-) -> tuple[tuple[Rule, ...], tuple[Check, ...]]:
-    rules, checks = [], []
-    for egress in _directions(params.egress):
-        first = _first_allow(acl["Entries"], network, egress=egress)
-        if first is None:
-            continue  # denied already
-        checks.append(_room(acl, network, limit, egress=egress))
-        number = _free_number(acl, params, first, egress=egress)
-        rules.append(Rule(acl["NetworkAclId"], network, number, egress))
-    # The next address of the same step finds these numbers taken. A refused one takes none.
-    acl["Entries"] += [rule.entry for rule in rules]
-    return tuple(rules), tuple(checks)
-
-
-def _free_number(acl: dict[str, Any], params: Params, first_allow: int, *, egress: bool) -> int:
-    taken = {entry["RuleNumber"] for entry in acl["Entries"] if entry["Egress"] == egress}
-    end = min(first_allow, params.last_rule + 1)
-    for number in range(params.first_rule, end):
-        if number not in taken:
-            return number
-    raise Refused(
-        f"{acl['NetworkAclId']} {_direction(egress)} has no free rule number between"
-        f" {params.first_rule} and {params.last_rule} before rule {first_allow}, which allows the"
-        f" address: renumber that rule, or {ELSEWHERE}"
-    )
-
-
-def _room(acl: dict[str, Any], network: Network, limit: int, *, egress: bool) -> Check:
-    # The default rule `*` counts, and IPv4 and IPv6 count separately.
-    # https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
-    alike = [
-        entry
-        for entry in acl["Entries"]
-        if entry["Egress"] == egress and _cidr_member(network) in entry
-    ]
-    usable, used = limit - 1, sum(entry["RuleNumber"] <= LAST_RULE for entry in alike)
-    where = f"{acl['NetworkAclId']} {_direction(egress)} (IPv{network.version})"
-    if used >= usable:
-        raise Refused(f"{where} is full, {used} of {usable} rules used: {ELSEWHERE}")
-    return Check(name=f"room in {where}", ok=True, detail=f"{used} of {usable} rules used")
-
-
-# What must not be blocked
-
-
-def _expect_foreign(network: Network, ours: dict[Network, str]) -> None:
-    for what, ranges in NEVER.items():
-        if any(_covers(one, network) for one in ranges):
-            raise Refused(f"{network.network_address} is {what} and is never blocked")
-    for one, what in ours.items():
-        if _covers(one, network):
-            raise Refused(f"{network.network_address} is our own, {what}, and is never blocked")
-
-
-def _own_networks(vpcs: list[dict[str, Any]]) -> dict[Network, str]:
-    blocks = [
-        (association[member], vpc["VpcId"])
-        for vpc in vpcs
-        for key, member in (
-            ("CidrBlockAssociationSet", "CidrBlock"),
-            ("Ipv6CidrBlockAssociationSet", "Ipv6CidrBlock"),
-        )
-        for association in vpc.get(key) or ()
-    ]
-    return {ip_network(block): f"in {block} of {vpc}" for block, vpc in blocks}
-
-
-def _own_addresses(
-    interfaces: list[dict[str, Any]],
-    addresses: list[dict[str, Any]],
-    gateways: list[dict[str, Any]],
-) -> dict[Network, str]:
-    own: dict[Network, str] = {}
-    for interface in interfaces:
-        for address in _network.addresses(interface):
-            own[ip_network(address)] = f"of {interface['NetworkInterfaceId']}"
-    for elastic in addresses:
-        if public := elastic.get("PublicIp"):
-            own[ip_network(public)] = f"the elastic address {elastic.get('AllocationId', public)}"
-    for gateway in gateways:
-        if gateway["State"] in {"pending", "available"}:
-            for address in gateway.get("NatGatewayAddresses") or ():
-                if public := address.get("PublicIp"):
-                    own[ip_network(public)] = f"of the NAT gateway {gateway['NatGatewayId']}"
-    return own
 
 
 # What an approver reads
 
 
-def _summary(acl: str, network: Network, rules: tuple[Rule, ...], refusals: tuple[str, ...]) -> str:
+def _summary(
+    acl: str, network: Network, rules: tuple[_acl.Rule, ...], refusals: tuple[str, ...]
+) -> str:
     address = network.network_address
     if refusals:
         return f"{address} cannot be blocked in {acl}."
@@ -396,15 +262,15 @@ def _with_remarks(
 
 
 def _behind(acls: list[dict[str, Any]], aws: Aws) -> Remarks:
-    subnets = [subnet for acl in acls for subnet in _subnets(acl)]
+    subnets = [subnet for acl in acls for subnet in _acl.subnets(acl)]
     interfaces = _network.by_filter(aws, "DescribeNetworkInterfaces", "subnet-id", subnets)
     lines = []
     for acl in acls:
-        here = [i for i in interfaces if i["SubnetId"] in _subnets(acl)]
+        here = [i for i in interfaces if i["SubnetId"] in _acl.subnets(acl)]
         instances = {(i.get("Attachment") or {}).get("InstanceId") for i in here} - {None}
         shared = ", the VPC's default," if acl["IsDefault"] else ""
         lines.append(
-            f"{acl['NetworkAclId']}{shared} rules {counted(len(_subnets(acl)), 'subnet')} with"
+            f"{acl['NetworkAclId']}{shared} rules {counted(len(_acl.subnets(acl)), 'subnet')} with"
             f" {counted(len(instances), 'instance')} and"
             f" {counted(len(here), 'network interface')}: the address is denied to all of them"
         )
@@ -414,7 +280,7 @@ def _behind(acls: list[dict[str, Any]], aws: Aws) -> Remarks:
 def _balanced(interfaces: list[dict[str, Any]], aws: Aws) -> Remarks:
     fronts = [
         f"{group['TargetGroupName']} behind {arn.partition('loadbalancer/')[2]}"
-        for group in _network.target_groups(aws, interfaces)
+        for group, _ in _network.target_groups(aws, interfaces, _network.MOST_TARGET_GROUPS)
         for arn in group["LoadBalancerArns"]
         if _hides_clients(group)
     ]
@@ -447,64 +313,13 @@ def _may(call: Call, aws: Aws) -> Remarks:
 # What is read
 
 
-def _acls(aws: Aws, subnets: Iterable[str]) -> list[dict[str, Any]]:
-    return _network.by_filter(aws, "DescribeNetworkAcls", "association.subnet-id", subnets)
-
-
-def _acl(plan: Plan, aws: Aws) -> dict[str, Any]:
-    """Read the plan's ACL; one that was deleted has no rules and no subnets."""
-    acl_id = _acl_of(plan)
-    try:
-        (acl,) = aws.pages("ec2", "DescribeNetworkAcls", "NetworkAcls", NetworkAclIds=[acl_id])
-    except NotFound:
-        return {"NetworkAclId": acl_id, "Entries": [], "Associations": []}
-    return acl  # type: ignore[no-any-return]
-
-
 def _acl_of(plan: Plan) -> str:
     return plan.lease.partition("/")[0]
 
 
-def _quotas(aws: Aws) -> list[dict[str, Any]]:
-    try:
-        answer = aws.client("service-quotas").get_service_quota(ServiceCode="vpc", QuotaCode=QUOTA)
-    except CloudError:
-        return []  # AWS's default is the safe assumption
-    return [answer["Quota"]]
-
-
-def _state(acl: dict[str, Any]) -> State:
-    return {
-        (acl["NetworkAclId"], f"{_direction(entry['Egress'])} {entry['RuleNumber']}"): {
-            "cidr": entry.get("CidrBlock") or entry.get("Ipv6CidrBlock"),
-            "action": entry["RuleAction"],
-            "protocol": entry["Protocol"],
-        }
-        for entry in acl["Entries"]
-    }
-
-
-def _first_allow(entries: list[dict[str, Any]], network: Network, *, egress: bool) -> int | None:
-    """Return the number of the first rule that allows anything with a network, if it is reached."""
-    same_way = [entry for entry in entries if entry["Egress"] == egress]
-    for entry in sorted(same_way, key=lambda entry: int(entry["RuleNumber"])):
-        block = entry.get(_cidr_member(network))
-        if block is None or not _covers(ip_network(block, strict=False), network):
-            continue
-        if entry["RuleAction"] == "allow":
-            return int(entry["RuleNumber"])
-        if entry["Protocol"] == "-1":
-            return None
-    return None
-
-
-def _subnets(acl: dict[str, Any]) -> set[str]:
-    return {association["SubnetId"] for association in acl["Associations"]}
-
-
 def _look(plan: Plan, aws: Aws) -> Proof:
-    acl = _acl(plan, aws)
-    now = _state(acl)
+    acl = _acl.read(aws, _acl_of(plan))
+    now = _acl.state(acl)
     checks = [
         Check(
             name=f"{change.resource} {change.attribute} is ours",
@@ -514,25 +329,22 @@ def _look(plan: Plan, aws: Aws) -> Proof:
         for change in plan.changes
     ]
     network = _blocked_network(plan)
-    for egress in _directions(bool(plan.params["egress"])):
-        first = _first_allow(acl["Entries"], network, egress=egress)
+    for egress in _acl.directions(egress=bool(plan.params["egress"])):
+        first = _acl.first_allow(acl, network, egress=egress)
         checks.append(
             Check(
-                name=f"{_direction(egress)} denies {network}",
+                name=f"{_acl.direction(egress)} denies {network}",
                 ok=first is None,
                 detail=f"rule {first} allows it" if first else "",
             )
         )
     moved = _moved_subnets(plan, acl)
     checks.append(Check(name="subnets still use this ACL", ok=not moved, detail=", ".join(moved)))
-    verdict = Verdict.PROVEN if all(check.ok for check in checks) else Verdict.DRIFTED
-    return Proof(
-        plan_digest=plan.digest, at=datetime.now(UTC), verdict=verdict, checks=tuple(checks)
-    )
+    return proof(plan, checks)
 
 
 def _moved_subnets(plan: Plan, acl: dict[str, Any]) -> list[str]:
-    return [s for s in _network.strings(plan.before["subnets"]) if s not in _subnets(acl)]
+    return [s for s in strings(plan.before["subnets"]) if s not in _acl.subnets(acl)]
 
 
 def _blocked_network(plan: Plan) -> Network:
@@ -542,22 +354,6 @@ def _blocked_network(plan: Plan) -> Network:
 def _network_of(address: Address) -> Network:
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return ip_network(mapped or address)
-
-
-def _covers(one: Network, other: Network) -> bool:
-    return one.version == other.version and other.subnet_of(one)  # type: ignore[arg-type]
-
-
-def _directions(egress: bool) -> tuple[bool, ...]:
-    return (False, True) if egress else (False,)
-
-
-def _direction(egress: bool) -> str:
-    return "egress" if egress else "ingress"
-
-
-def _cidr_member(network: Network) -> str:
-    return "CidrBlock" if network.version == 4 else "Ipv6CidrBlock"
 
 
 # What is changed
@@ -571,7 +367,7 @@ def _expect_as_planned(plan: Plan, acl: dict[str, Any]) -> None:
     network = _blocked_network(plan)
     for call in plan.calls:
         number, egress = call.parameters["RuleNumber"], bool(call.parameters["Egress"])
-        first = _first_allow(acl["Entries"], network, egress=egress)
+        first = _acl.first_allow(acl, network, egress=egress)
         if first is not None and first < int(str(number)):
             raise PlanStale(
                 f"rule {first} of {acl['NetworkAclId']} allows {network} before {number}"
@@ -584,7 +380,7 @@ def _create(plan: Plan, todo: tuple[Change, ...], permit: Permit, aws: Aws) -> N
     if not taken:
         return
     # Somebody was faster, which is fine if it was with the same rule.
-    now = _state(_acl(plan, aws))
+    now = _acl.state(_acl.read(aws, _acl_of(plan)))
     others = [c for c in todo if now.get((c.resource, c.attribute)) != c.after]
     if not others:
         return

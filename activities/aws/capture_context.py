@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import Field
 
-from activities.aws import _context
+from activities.aws import _context, _facts
 from firedoor import evidence
-from firedoor.action import Action, Permissions
+from firedoor.action import Action, Permissions, proof, receipt
 from firedoor.cloud.aws import Aws
 from firedoor.errors import FiredoorError
 from firedoor.model.action import Nature
@@ -20,8 +20,6 @@ from firedoor.model.base import Model
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Kind
 from firedoor.model.plan import Check, Plan, Proof, Receipt, Target, Verdict
-
-SCREENSHOT = "console screenshot"
 
 
 class Params(Model):
@@ -59,7 +57,7 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
         since = plan.target.at - timedelta(hours=Params.model_validate(plan.params).hours)
         captured, missing = _context.capture(plan.target.subject, aws, since, at)
         kept = evidence.record(plan.digest, _keep(plan, captured, missing, at, aws))
-    return Receipt(plan_digest=plan.digest, at=at, evidence=kept)
+    return receipt(plan, evidence=kept)
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:  # noqa: ARG001 - the store is asked, not AWS
@@ -77,12 +75,7 @@ def verify(plan: Plan, aws: Aws) -> Proof:  # noqa: ARG001 - the store is asked,
             Check(name=name, ok=False, detail=f"not captured: {reason}")
             for name, reason in document["not captured"].items()
         ]
-    return Proof(
-        plan_digest=plan.digest,
-        at=datetime.now(UTC),
-        verdict=Verdict.PROVEN if proven else Verdict.UNPROVEN,
-        checks=tuple(checks),
-    )
+    return proof(plan, checks, verdict=Verdict.PROVEN if proven else Verdict.UNPROVEN)
 
 
 ACTION = Action(
@@ -108,9 +101,9 @@ def _keep(
 ) -> list[Evidence]:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", plan.target.subject.id)[-100:]
     kept = []
-    if shot := captured.get(SCREENSHOT):
+    if shot := captured.get(_facts.SCREENSHOT):
         kept.append(evidence.keep(base64.b64decode(shot["ImageData"]), f"{name}-console.jpg", at))
-        captured = {**captured, SCREENSHOT: kept[0].model_dump(mode="json")}
+        captured = {**captured, _facts.SCREENSHOT: kept[0].model_dump(mode="json")}
     document = {
         "incident": plan.target.incident,
         "step": plan.target.step,

@@ -1,16 +1,22 @@
 """Isolation of an EC2 instance by a security group that has no rules."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from pydantic import JsonValue
-
-from activities.aws import _network, _quarantine
-from activities.aws._network import Remarks, counted
-from firedoor.action import Action, NoParams, Permissions, State, outstanding, restorable
+from activities.aws import _network, _quarantine, _reading, _surroundings
+from activities.aws._network import Remarks
+from activities.aws._reading import GONE, counted, strings, tags, terminated
+from activities.aws._sight import Sight, read
+from firedoor.action import (
+    Action,
+    NoParams,
+    Permissions,
+    outstanding,
+    proof,
+    receipt,
+    restorable,
+)
 from firedoor.cloud.aws import Aws
 from firedoor.errors import PlanStale
 from firedoor.model.action import Nature
@@ -25,62 +31,7 @@ from firedoor.model.plan import (
     Receipt,
     Target,
     Touched,
-    Verdict,
 )
-
-# Interfaces of other types (trunk, branch, lambda …) belong to a service that sets their groups.
-OWN_TYPES = {"interface", "efa", "efa-only"}
-
-NOT_FILTERED = Check(
-    name="cuts DNS and instance metadata",
-    ok=False,
-    detail="security groups do not filter queries to the VPC's resolver or to instance metadata: "
-    "names still resolve, so DNS can still carry data out",
-)
-
-
-@dataclass(frozen=True)
-class Sight:
-    """The interfaces of an instance, and the quarantine group of each VPC that has one."""
-
-    interfaces: list[dict[str, Any]]
-    groups: dict[str, dict[str, Any]]
-
-    @property
-    def vpcs(self) -> tuple[str, ...]:
-        """The VPCs of the interfaces; an instance can have some in several."""
-        return tuple(sorted({interface["VpcId"] for interface in self.interfaces}))
-
-    @property
-    def vpc_of(self) -> dict[str, str]:
-        """The VPC of each interface."""
-        return {i["NetworkInterfaceId"]: i["VpcId"] for i in self.interfaces}
-
-    @property
-    def existing(self) -> tuple[dict[str, Any], ...]:
-        """The quarantine groups that the interfaces can be put into."""
-        return tuple(self.groups[vpc] for vpc in self.vpcs if vpc in self.groups)
-
-    @property
-    def state(self) -> State:
-        """The groups of the interfaces, by id.
-
-        Only the quarantine group goes by its name, as a plan may not know its id yet.
-        """
-        return {
-            (interface["NetworkInterfaceId"], "groups"): sorted(
-                _quarantine.NAME if group["GroupName"] == _quarantine.NAME else group["GroupId"]
-                for group in interface["Groups"]
-            )
-            for interface in self.interfaces
-        }
-
-    @property
-    def rules(self) -> State:
-        """The rules that should not be in the quarantine groups."""
-        return {
-            key: rule for group in self.existing for key, rule in _quarantine.rules(group).items()
-        }
 
 
 def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noqa: ARG001
@@ -89,12 +40,14 @@ def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noq
     Groups are set on each interface: on the instance itself, EC2 takes them only while it has one.
     """
     instance_id = target.subject.id
-    reservations, interfaces, groups = aws.together(
-        lambda: aws.pages("ec2", "DescribeInstances", "Reservations", InstanceIds=[instance_id]),
-        lambda: _network.interfaces(aws, instance_id),
-        lambda: _quarantine.groups(aws),
-    )
-    instance = reservations[0]["Instances"][0]
+    reads: list[Callable[[], Any]] = [
+        partial(_reading.instance, aws, instance_id),
+        partial(_network.interfaces, aws, instance_id),
+        partial(_quarantine.groups, aws),
+    ]
+    instance, interfaces, groups = aws.together(*reads)
+    if instance is None or (terminated(instance) and not interfaces):
+        return (_gone(target),)
     sight = Sight(interfaces, {group["VpcId"]: group for group in groups})
     refusals = _refusals(instance, sight)
     changes = () if refusals else _changes(sight)
@@ -122,21 +75,20 @@ def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noq
 def apply(plan: Plan, aws: Aws) -> Receipt:
     """Make the quarantine group ready and move the interfaces that are not in it yet."""
     if not plan.calls:
-        return Receipt(plan_digest=plan.digest, at=datetime.now(UTC))
-    sight = _read(plan, aws)
+        return receipt(plan)
+    sight = read(aws, plan.target.subject.id)
     todo = outstanding(plan, {**sight.state, **sight.rules})
     moves = [change for change in todo if change.attribute == "groups"]
     if len(moves) == len(plan.undo):
         _expect_as_planned(plan, sight)
     with aws.only(plan.calls) as permit:
-        ready = {vpc: _ready(plan, vpc, sight, aws) for vpc in sight.vpcs}
+        ready = {
+            vpc: _quarantine.ready(vpc, sight.groups.get(vpc), plan, aws) for vpc in sight.vpcs
+        }
         calls = [_move(move.resource, [ready[sight.vpc_of[move.resource]]]) for move in moves]
-        if calls:
-            aws.together(*(partial(aws.call, call) for call in calls))
-    created: dict[str, JsonValue] = {vpc: ready[vpc] for vpc in ready if _creation(plan, vpc)}
-    return Receipt(
-        plan_digest=plan.digest, at=datetime.now(UTC), calls=tuple(permit.made), created=created
-    )
+        aws.together(*(partial(aws.call, call) for call in calls))
+    created = {vpc: ready[vpc] for vpc in ready if _quarantine.creation_in(plan, vpc)}
+    return receipt(plan, permit.made, created=created)
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:
@@ -147,9 +99,9 @@ def verify(plan: Plan, aws: Aws) -> Proof:
 def revert(plan: Plan, aws: Aws) -> Receipt:
     """Give back the groups of each interface that still is as we set it."""
     if not plan.undo:
-        return Receipt(plan_digest=plan.digest, at=datetime.now(UTC))
+        return receipt(plan)
     moved = {str(call.parameters["NetworkInterfaceId"]) for call in plan.undo}
-    wanted = {group for call in plan.undo for group in _network.strings(call.parameters["Groups"])}
+    wanted = {group for call in plan.undo for group in strings(call.parameters["Groups"])}
     # By id and not by attachment: an interface that was detached meanwhile must not stay locked.
     interfaces, groups = aws.together(
         lambda: _network.by_filter(aws, "DescribeNetworkInterfaces", "network-interface-id", moved),
@@ -157,11 +109,8 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
     )
     ours, left = _restorable(plan, Sight(interfaces, {}), {group["GroupId"] for group in groups})
     with aws.only(plan.undo) as permit:
-        if ours:
-            aws.together(*(partial(aws.call, call) for call in ours))
-    return Receipt(
-        plan_digest=plan.digest, at=datetime.now(UTC), calls=tuple(permit.made), left=left
-    )
+        aws.together(*(partial(aws.call, call) for call in ours))
+    return receipt(plan, permit.made, left=left)
 
 
 ACTION = Action(
@@ -204,6 +153,20 @@ ACTION = Action(
 
 
 # What a plan holds
+
+
+def _gone(target: Target) -> Plan:
+    id = target.subject.id
+    return Plan(
+        action="aws.isolate_instance",
+        target=target,
+        lease=id,
+        summary=f"{id} cannot be isolated.",
+        refusals=(
+            f"{id} {GONE}: isolate what took its place, and revoke the role it had, as what it was"
+            " handed lives for up to 6 h",
+        ),
+    )
 
 
 def _changes(sight: Sight) -> tuple[Change, ...]:
@@ -275,34 +238,15 @@ def _refusals(instance: dict[str, Any], sight: Sight) -> tuple[str, ...]:
     if not sight.interfaces:
         state = instance["State"]["Name"]
         return (f"{instance['InstanceId']} is {state} and has no network interface to isolate",)
-    tags = ", ".join(f"{key}={value}" for key, value in _quarantine.TAGS.items())
-    owned = [reason for interface in sight.interfaces if (reason := _service_owned(interface))]
+    ours = ", ".join(f"{key}={value}" for key, value in _quarantine.TAGS.items())
+    owned = [why for interface in sight.interfaces if (why := _network.service_owned(interface))]
     foreign = [
         f"{group['GroupId']} in {group['VpcId']} is named {_quarantine.NAME} but is not Firedoor's,"
-        f" as the tag {tags} is missing: delete that group, or set the tag if it may be used"
+        f" as the tag {ours} is missing: delete that group, or set the tag if it may be used"
         for group in sight.existing
         if not _quarantine.is_ours(group)
     ]
     return (*owned, *foreign)
-
-
-def _service_owned(interface: dict[str, Any]) -> str:
-    interface_id = interface["NetworkInterfaceId"]
-    kind = interface.get("InterfaceType", "interface")
-    operator = interface.get("Operator") or {}
-    owner = ""
-    if interface.get("RequesterManaged"):
-        owner = f"managed by {interface.get('RequesterId') or 'an AWS service'}"
-    elif operator.get("Managed"):
-        owner = f"managed by {operator.get('Principal', 'an AWS service')}"
-    elif kind not in OWN_TYPES:
-        owner = f"of type {kind}"
-    if not owner:
-        return ""
-    return (
-        f"{interface_id} is {owner}, so its security groups are not ours to set: isolate the"
-        " workload in its own service (ECS, EKS …), or block its addresses in the network ACL"
-    )
 
 
 def _look_around(
@@ -314,21 +258,24 @@ def _look_around(
 ) -> Remarks:
     if not calls:
         return Remarks()
+    looks: dict[str, Callable[[], Remarks]] = {
+        "Auto Scaling membership": partial(_surroundings.scaling, instance, aws),
+        "load balancers": partial(_surroundings.serving, sight.interfaces, aws),
+        "live connections": partial(_surroundings.live, sight.interfaces, aws),
+    }
     seen = _network.together(
         aws,
         *(partial(_may, call, undo, aws) for call in calls),
-        lambda: _network.tried("Auto Scaling membership", lambda: _scaling(instance, aws)),
-        lambda: _network.tried("load balancers", lambda: _serving(sight, aws)),
-        lambda: _network.tried("live connections", lambda: _live(sight, aws)),
+        *(partial(_network.tried, *look) for look in looks.items()),
     )
     described = ", ".join(_described(interface) for interface in sight.interfaces)
     return Remarks(
         blast_radius=(
             f"{_named(instance)} loses all traffic on {described}",
-            *_credentials(instance),
+            *_surroundings.credentials(instance),
             *seen.blast_radius,
         ),
-        preflight=(*seen.preflight, *_rules_left(sight), NOT_FILTERED),
+        preflight=(*seen.preflight, *_rules_left(sight), _surroundings.NOT_FILTERED),
     )
 
 
@@ -342,68 +289,6 @@ def _may(call: Call, undo: tuple[Call, ...], aws: Aws) -> Remarks:
     return Remarks(preflight=(aws.allowed(call),))
 
 
-def _scaling(instance: dict[str, Any], aws: Aws) -> Remarks:
-    members = aws.pages(
-        "autoscaling",
-        "DescribeAutoScalingInstances",
-        "AutoScalingInstances",
-        InstanceIds=[instance["InstanceId"]],
-    )
-    return Remarks(
-        blast_radius=tuple(
-            f"Auto Scaling group {member['AutoScalingGroupName']} will find it unhealthy, terminate"
-            " it with what it holds, and start another from the same image"
-            for member in members
-        ),
-        preflight=tuple(
-            Check(
-                name="stays alive in its Auto Scaling group",
-                ok=False,
-                detail=f"{member['AutoScalingGroupName']} ({member['LifecycleState']}): set it to "
-                "standby first, or its disks may be gone before anybody looks",
-            )
-            for member in members
-        ),
-    )
-
-
-def _serving(sight: Sight, aws: Aws) -> Remarks:
-    return Remarks(
-        blast_radius=tuple(
-            f"Target group {group['TargetGroupName']} loses this target"
-            for group in _network.target_groups(aws, sight.interfaces)
-        )
-    )
-
-
-def _live(sight: Sight, aws: Aws) -> Remarks:
-    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html
-    tables = _network.by_filter(aws, "DescribeRouteTables", "vpc-id", sight.vpcs)
-    hops = sorted({hop for i in sight.interfaces for hop in _tracking_hops(i, tables)})
-    detail = (
-        "connections that are open and tracked now go on until they fall idle, for 5 days unless"
-        " the interface sets less; to cut one at once, block its remote address in the network ACL"
-    )
-    if hops:
-        detail += f". Whatever goes through {', '.join(hops)} is always tracked"
-    return Remarks(preflight=(Check(name="cuts live connections", ok=False, detail=detail),))
-
-
-def _tracking_hops(interface: dict[str, Any], tables: list[dict[str, Any]]) -> Iterable[str]:
-    subnet, vpc = interface["SubnetId"], interface["VpcId"]
-    own = [t for t in tables if any(a.get("SubnetId") == subnet for a in t["Associations"])]
-    main = [
-        t for t in tables if t["VpcId"] == vpc and any(a.get("Main") for a in t["Associations"])
-    ]
-    for table in own or main:
-        for route in table["Routes"]:
-            for member in ("NatGatewayId", "EgressOnlyInternetGatewayId", "TransitGatewayId"):
-                if hop := route.get(member):
-                    yield hop
-            if (route.get("GatewayId") or "").startswith("vpce-"):
-                yield route["GatewayId"]
-
-
 def _rules_left(sight: Sight) -> Iterable[Check]:
     for group in sight.existing:
         if rules := _quarantine.rules(group):
@@ -413,16 +298,6 @@ def _rules_left(sight: Sight) -> Iterable[Check]:
                 detail=f"this quarantine group has {counted(len(rules), 'rule')}, to be removed"
                 " first; what else is in it was not cut off",
             )
-
-
-def _credentials(instance: dict[str, Any]) -> tuple[str, ...]:
-    profile = instance.get("IamInstanceProfile")
-    if not profile:
-        return ()
-    return (
-        f"Credentials that it took from {profile['Arn']} stay valid elsewhere: revoke the role's"
-        " sessions too",
-    )
 
 
 def _lost(sight: Sight, calls: tuple[Call, ...]) -> tuple[str, ...]:
@@ -447,15 +322,15 @@ def _touched(instance: dict[str, Any], sight: Sight) -> Touched:
     edited = {group for group, _ in sight.rules}
     return Touched(
         resources={
-            instance["InstanceId"]: _network.tags(instance),
-            **{i["NetworkInterfaceId"]: _network.tags(i) for i in sight.interfaces},
-            **{g["GroupId"]: _network.tags(g) for g in sight.existing if g["GroupId"] in edited},
+            instance["InstanceId"]: tags(instance),
+            **{i["NetworkInterfaceId"]: tags(i) for i in sight.interfaces},
+            **{g["GroupId"]: tags(g) for g in sight.existing if g["GroupId"] in edited},
         }
     )
 
 
 def _named(instance: dict[str, Any]) -> str:
-    name = _network.tags(instance).get("Name")
+    name = tags(instance).get("Name")
     return f"{instance['InstanceId']} ({name})" if name else str(instance["InstanceId"])
 
 
@@ -467,21 +342,13 @@ def _described(interface: dict[str, Any]) -> str:
 # What is read back
 
 
-def _read(plan: Plan, aws: Aws) -> Sight:
-    interfaces, groups = aws.together(
-        lambda: _network.interfaces(aws, plan.target.subject.id),
-        lambda: _quarantine.groups(aws),
-    )
-    return Sight(interfaces, {group["VpcId"]: group for group in groups})
-
-
 def _look(plan: Plan, aws: Aws) -> Proof:
-    sight = _read(plan, aws)
+    sight = read(aws, plan.target.subject.id)
     checks = [
         Check(
             name=f"{interface} is in {_quarantine.NAME} only",
             ok=now == [_quarantine.NAME],
-            detail=", ".join(_network.strings(now)),
+            detail=", ".join(strings(now)),
         )
         for (interface, _), now in sight.state.items()
     ]
@@ -497,10 +364,7 @@ def _look(plan: Plan, aws: Aws) -> Proof:
     if not sight.interfaces:
         name = f"{plan.target.subject.id} has no network interface left"
         checks.append(Check(name=name, ok=True))
-    verdict = Verdict.PROVEN if all(check.ok for check in checks) else Verdict.DRIFTED
-    return Proof(
-        plan_digest=plan.digest, at=datetime.now(UTC), verdict=verdict, checks=tuple(checks)
-    )
+    return proof(plan, checks)
 
 
 # What is changed
@@ -514,49 +378,7 @@ def _expect_as_planned(plan: Plan, sight: Sight) -> None:
         if interface not in known and now != [_quarantine.NAME]:
             raise PlanStale(f"{interface} was attached to {plan.target.subject.id} after planning")
     for group in sight.existing:
-        _expect_group(plan, group)
-
-
-def _expect_group(plan: Plan, group: dict[str, Any]) -> None:
-    group_id, vpc = group["GroupId"], group["VpcId"]
-    planned = {g for call in plan.calls for g in _network.strings(call.parameters.get("Groups"))}
-    if not _quarantine.is_ours(group) or (planned and not planned & {group_id, LATER}):
-        name = _quarantine.NAME
-        raise PlanStale(f"{name} in {vpc} is now {group_id}, which the plan did not see")
-    for call in _quarantine.revocations(group):
-        if not _is_planned(call, plan):
-            rule = call.parameters["IpPermissions"]
-            raise PlanStale(f"{group_id} has a rule that the plan did not see: {rule}")
-
-
-def _ready(plan: Plan, vpc: str, sight: Sight, aws: Aws) -> str:
-    """Return the id of the VPC's quarantine group, created and emptied as planned."""
-    group = sight.groups.get(vpc) or _created(plan, vpc, aws)
-    revocations = [call for call in _quarantine.revocations(group) if _is_planned(call, plan)]
-    if revocations:
-        aws.together(*(partial(_quarantine.revoke, call, aws) for call in revocations))
-    return str(group["GroupId"])
-
-
-def _created(plan: Plan, vpc: str, aws: Aws) -> dict[str, Any]:
-    creation = _creation(plan, vpc)
-    if creation is None:
-        raise PlanStale(f"{_quarantine.NAME} in {vpc} was deleted after planning")
-    group = _quarantine.create(creation, aws)
-    _expect_group(plan, group)
-    return group
-
-
-def _creation(plan: Plan, vpc: str) -> Call | None:
-    return next((call for call in plan.calls if call.parameters.get("VpcId") == vpc), None)
-
-
-def _is_planned(revocation: Call, plan: Plan) -> bool:
-    rule = revocation.parameters["IpPermissions"]
-    return any(
-        call.operation == revocation.operation and call.parameters["IpPermissions"] == rule
-        for call in plan.calls
-    )
+        _quarantine.expect_planned(group, plan)
 
 
 def _restorable(plan: Plan, sight: Sight, existing: set[str]) -> tuple[list[Call], tuple[str, ...]]:
@@ -568,7 +390,7 @@ def _restorable(plan: Plan, sight: Sight, existing: set[str]) -> tuple[list[Call
     calls = []
     for change in ours:
         call = undo[change.resource]
-        gone = [g for g in _network.strings(call.parameters["Groups"]) if g not in existing]
+        gone = [g for g in strings(call.parameters["Groups"]) if g not in existing]
         if gone:
             left.append(
                 f"{change.resource} stays in {_quarantine.NAME}, as {', '.join(gone)} of its "

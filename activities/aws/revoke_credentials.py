@@ -1,27 +1,31 @@
 """Revocation of what an IAM user, a role, or the role of one instance can prove itself with."""
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from pydantic import Field, JsonValue
 
-from activities.aws import _denials, _identity
-from firedoor.action import Action, Permissions, State, outstanding, restorable
+from activities.aws import _denials, _identity, _reading, _roles, _users
+from activities.aws._reading import GONE, counted, or_none, tags, terminated
+from firedoor.action import (
+    Action,
+    Permissions,
+    State,
+    outstanding,
+    proof,
+    receipt,
+    restorable,
+)
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, PlanStale
+from firedoor.errors import PlanStale
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
 from firedoor.model.finding import Kind, Principal, PrincipalType, Resource
 from firedoor.model.plan import Call, Change, Check, Plan, Proof, Receipt, Target, Touched, Verdict
 
 STATUS = "status"
-POLICY = "inline policy "
-
-# AWS attaches these itself when it finds a key in public, and its support case says when to detach.
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/security-iam-awsmanpol.html
-QUARANTINE = "AWSCompromisedKeyQuarantine"
 
 OTHERWISE = {
     PrincipalType.ROOT: (
@@ -84,7 +88,7 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
     with aws.only(plan.calls) as permit:
         for change in outstanding(plan, now):
             aws.call(_call(plan, change, change.after))
-    return Receipt(plan_digest=plan.digest, at=datetime.now(UTC), calls=tuple(permit.made))
+    return receipt(plan, permit.made)
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:
@@ -97,12 +101,10 @@ def verify(plan: Plan, aws: Aws) -> Proof:
     ]
     if not checks:
         checks = [Check(name="credentials", ok=True, detail="nothing was to be revoked")]
-    return Proof(
-        plan_digest=plan.digest,
-        at=datetime.now(UTC),
-        verdict=Verdict.PROVEN if all(check.ok for check in checks) else Verdict.DRIFTED,
-        checks=(*checks, *_left_open(plan.target, Params.model_validate(plan.params), aws)),
-    )
+    proven = all(check.ok for check in checks)
+    checks += _left_open(plan.target, Params.model_validate(plan.params), aws)
+    # What stays open was left so by the plan: it is told, and is no drift.
+    return proof(plan, checks, verdict=Verdict.PROVEN if proven else Verdict.DRIFTED)
 
 
 def revert(plan: Plan, aws: Aws) -> Receipt:
@@ -114,12 +116,7 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
             if call in plan.undo:
                 aws.call(call)
     kept = (f"{key} stays inactive, to be rotated" for key, call in calls if call not in plan.undo)
-    return Receipt(
-        plan_digest=plan.digest,
-        at=datetime.now(UTC),
-        calls=tuple(permit.made),
-        left=(*left, *kept),
-    )
+    return receipt(plan, permit.made, left=(*left, *kept))
 
 
 ACTION = Action(
@@ -192,23 +189,23 @@ ACTION = Action(
 
 def _plan_user(target: Target, params: Params, aws: Aws) -> Plan:
     label, name = target.subject.id, _name(target)
-    user = _identity.or_none(lambda: aws.client("iam").get_user(UserName=name)["User"])
+    user = or_none(lambda: aws.client("iam").get_user(UserName=name)["User"])
     if user is None:
         return _refused(target, params, f"{label} does not exist")
     reads: list[Callable[[], Any]] = [
-        partial(_keys, name, aws),
+        partial(_users.keys, name, aws),
         partial(_identity.inline_policies, aws, "User", name),
         partial(_identity.attached_policies, aws, "User", name),
         partial(_left_open, target, params, aws),
         partial(_identity.may, aws, ["iam:PutUserPolicy", "iam:UpdateAccessKey"], user["Arn"]),
     ]
     keys, policies, attached, left_open, may = aws.together(*reads)
-    denied = _policy_changes(label, _wanted(target, params), policies)
+    denied = _denials.changes(label, _wanted(target, params), policies)
     active = [key["AccessKeyId"] for key in keys if key["Status"] == "Active"]
     turned_off = (
         Change(resource=key, attribute=STATUS, before="Active", after="Inactive") for key in active
     )
-    used = _identity.each(aws, (partial(_key_told, key, aws) for key in keys))
+    used = aws.together(*(partial(_users.key_told, key, aws) for key in keys))
     return _made(
         target,
         params,
@@ -217,80 +214,18 @@ def _plan_user(target: Target, params: Params, aws: Aws) -> Plan:
         (*denied, *turned_off),
         lease=label,
         summary=(
-            f"Turn off {_counted(len(active), 'access key')} of {label}; {_ended(target, params)}."
+            f"Turn off {counted(len(active), 'access key')} of {label}; {_ended(target, params)}."
         ),
         blast_radius=(
             *used,
             f"{label}: {_ended(target, params)}",
             f"roles that {label} has assumed stay in use until those sessions end: revoke them too",
-            *_quarantine_told(attached),
+            *_users.quarantine_told(attached),
         ),
         preflight=(may, *left_open),
-        touched=Touched(resources={label: _tags(user)}, principals=(user["Arn"],)),
-        refusals=(*_if_ourselves(target, aws), *_policy_refusals("User", denied, policies)),
+        touched=Touched(resources={label: tags(user)}, principals=(user["Arn"],)),
+        refusals=_denials.refusals("User", denied, policies),
     )
-
-
-def _keys(user: str, aws: Aws) -> list[dict[str, Any]]:
-    return aws.pages("iam", "ListAccessKeys", "AccessKeyMetadata", UserName=user)
-
-
-def _key_told(key: Mapping[str, Any], aws: Aws) -> str:
-    id = key["AccessKeyId"]
-    if key["Status"] != "Active":
-        return f"{id} is inactive already, and stays so"
-    try:
-        used = aws.client("iam").get_access_key_last_used(AccessKeyId=id)["AccessKeyLastUsed"]
-    except CloudError as error:
-        return f"what uses {id} stops (last use could not be read: {error})"
-    if "LastUsedDate" not in used:
-        return f"{id} was never used"
-    at = used["LastUsedDate"].astimezone(UTC).strftime(_denials.TIME)
-    return f"what uses {id} stops: last used {at} for {used['ServiceName']} in {used['Region']}"
-
-
-def _quarantine_told(attached: list[dict[str, Any]]) -> list[str]:
-    return [
-        f"{policy['PolicyName']}, attached by AWS, stays: detach it when AWS's support case says so"
-        for policy in attached
-        if policy["PolicyName"].startswith(QUARANTINE)
-    ]
-
-
-def _left_open_to_user(user: str, denied: bool, aws: Aws) -> list[Check]:
-    iam, own = aws.client("iam"), {"UserName": user}
-
-    def password() -> str:
-        if _identity.or_none(lambda: iam.get_login_profile(**own)) is None:
-            return ""
-        devices = aws.pages("iam", "ListMFADevices", "MFADevices", **own)
-        return f"sign-in stays possible, with {_counted(len(devices), 'MFA device')}"
-
-    def active(operation: str, key: str) -> str:
-        found = [
-            one for one in aws.pages("iam", operation, key, **own) if one["Status"] == "Active"
-        ]
-        return f"{len(found)} active" if found else ""
-
-    reads: dict[str, Callable[[], str]] = {
-        "console password": password,
-        "SSH keys": lambda: active("ListSSHPublicKeys", "SSHPublicKeys"),
-        "signing certificates": lambda: active("ListSigningCertificates", "Certificates"),
-        "service-specific credentials": lambda: active(
-            "ListServiceSpecificCredentials", "ServiceSpecificCredentials"
-        ),
-    }
-    return _identity.each(aws, (partial(_closed, *read, denied) for read in reads.items()))
-
-
-def _closed(name: str, read: Callable[[], str], denied: bool) -> Check:
-    try:
-        found = read()
-    except CloudError as error:
-        return Check(name=name, ok=False, detail=f"could not be read: {error}")
-    if found and denied:
-        found = f"{found}, and denied everything"
-    return Check(name=name, ok=denied or not found, detail=found or "none")
 
 
 # A role
@@ -298,18 +233,18 @@ def _closed(name: str, read: Callable[[], str], denied: bool) -> Check:
 
 def _plan_role(target: Target, params: Params, aws: Aws) -> Plan:
     label, name = target.subject.id, _name(target)
-    role = _identity.or_none(lambda: aws.client("iam").get_role(RoleName=name)["Role"])
+    role = or_none(lambda: aws.client("iam").get_role(RoleName=name)["Role"])
     if role is None:
         return _refused(target, params, f"{label} does not exist")
-    if why := _not_editable(role):
+    if why := _roles.not_editable(role):
         return _refused(target, params, why)
     reads: list[Callable[[], Any]] = [
         partial(_identity.inline_policies, aws, "Role", name),
-        partial(_instances_told, name, aws),
+        partial(_roles.instances_told, name, aws),
         partial(_identity.may, aws, ["iam:PutRolePolicy"], role["Arn"]),
     ]
     policies, instances, may = aws.together(*reads)
-    changes = _policy_changes(label, _wanted(target, params), policies)
+    changes = _denials.changes(label, _wanted(target, params), policies)
     return _made(
         target,
         params,
@@ -318,58 +253,13 @@ def _plan_role(target: Target, params: Params, aws: Aws) -> Plan:
         summary=f"Revoke {label} for all who use it: {_ended(target, params)}.",
         blast_radius=(
             f"whoever uses {label} is denied until they begin a new session",
-            _last_use_told(role),
+            _roles.last_use_told(role),
             instances,
         ),
         preflight=(may, *_left_open(target, params, aws)),
-        touched=Touched(resources={label: _tags(role)}, principals=(role["Arn"],)),
-        refusals=(*_if_ourselves(target, aws), *_policy_refusals("Role", changes, policies)),
+        touched=Touched(resources={label: tags(role)}, principals=(role["Arn"],)),
+        refusals=_denials.refusals("Role", changes, policies),
     )
-
-
-def _not_editable(role: Mapping[str, Any]) -> str:
-    name = role["RoleName"]
-    if role["Path"].startswith("/aws-service-role/"):
-        return (
-            f"role/{name} is linked to a service of AWS, which alone can change it: contain the"
-            " resource that it acts on, or end the use of that service"
-        )
-    if role["Path"].startswith("/aws-reserved/"):
-        return (
-            f"role/{name} belongs to IAM Identity Center: disable the user there and delete the"
-            " active sessions, then put a deny into the permission set"
-            " (PutInlinePolicyToPermissionSet, ProvisionPermissionSet)"
-        )
-    return ""
-
-
-def _last_use_told(role: Mapping[str, Any]) -> str:
-    used = role.get("RoleLastUsed") or {}
-    if "LastUsedDate" not in used:
-        return "AWS knows of no use in the last 400 days"
-    at = used["LastUsedDate"].astimezone(UTC).strftime(_denials.TIME)
-    return f"last used {at} in {used.get('Region', 'an unknown region')}"
-
-
-def _instances_told(role: str, aws: Aws) -> str:
-    reads: list[Callable[[], list[Any]]] = [
-        partial(aws.pages, "iam", "ListInstanceProfilesForRole", "InstanceProfiles", RoleName=role),
-        partial(
-            aws.pages,
-            "ec2",
-            "DescribeIamInstanceProfileAssociations",
-            "IamInstanceProfileAssociations",
-        ),
-    ]
-    try:
-        profiles, associations = aws.together(*reads)
-    except CloudError as error:
-        return f"how many instances have it could not be read: {error}"
-    arns = {profile["Arn"] for profile in profiles}
-    ids = [a["InstanceId"] for a in associations if a["IamInstanceProfile"]["Arn"] in arns]
-    told = f"instances in {aws.region} that have it: {len(ids)}"
-    # The metadata service renews credentials only shortly before they end.
-    return f"{told}, and may be denied for up to 6 h ({', '.join(ids)})" if ids else told
 
 
 # The role of one instance
@@ -377,14 +267,14 @@ def _instances_told(role: str, aws: Aws) -> str:
 
 def _plan_instance(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
     id = target.subject.id
-    instance = _instance(id, aws)
-    if instance is None:
-        why = "does not exist: what it was handed lives for up to 6 h, so revoke the role it had"
+    instance = _reading.instance(aws, id)
+    role = _roles.of_instance(instance, aws) if instance else None
+    if instance is None or (terminated(instance) and role is None):
+        why = f"{GONE}: what it was handed lives for up to 6 h, so revoke the role it had"
         return (_refused(target, params, f"{id} {why}"),)
-    role = _role_of(instance, aws)
     if role is None:
         return ()
-    if why := _not_editable(role):
+    if why := _roles.not_editable(role):
         return (_refused(target, params, why),)
     return (_plan_instance_role(target, params, instance, role, aws),)
 
@@ -401,7 +291,7 @@ def _plan_instance_role(
     policies, may = aws.together(*reads)
     arn = f"arn:{aws.partition}:ec2:{aws.region}:{aws.account}:instance/{id}"
     wanted = {_denials.name_for_instance(id): _denials.one_instance(arn)}
-    changes = _policy_changes(label, wanted, policies)
+    changes = _denials.changes(label, wanted, policies)
     return _made(
         target,
         params,
@@ -416,30 +306,10 @@ def _plan_instance_role(
         ),
         preflight=(may,),
         touched=Touched(
-            resources={id: _tags(instance), label: _tags(role)}, principals=(role["Arn"],)
+            resources={id: tags(instance), label: tags(role)}, principals=(role["Arn"],)
         ),
-        refusals=(
-            *_if_our_instance(id, name, aws),
-            *_policy_refusals("Role", changes, policies),
-        ),
+        refusals=_denials.refusals("Role", changes, policies),
     )
-
-
-def _instance(instance: str, aws: Aws) -> dict[str, Any] | None:
-    reservations = _identity.or_none(
-        partial(aws.pages, "ec2", "DescribeInstances", "Reservations", InstanceIds=[instance])
-    )
-    return next((one for r in reservations or () for one in r["Instances"]), None)
-
-
-def _role_of(instance: Mapping[str, Any], aws: Aws) -> dict[str, Any] | None:
-    if "IamInstanceProfile" not in instance:
-        return None
-    iam, profile = aws.client("iam"), instance["IamInstanceProfile"]["Arn"].rpartition("/")[2]
-    answer = _identity.or_none(lambda: iam.get_instance_profile(InstanceProfileName=profile))
-    roles = answer["InstanceProfile"]["Roles"] if answer else []
-    # What is listed in a profile lacks the tags.
-    return iam.get_role(RoleName=roles[0]["RoleName"])["Role"] if roles else None
 
 
 # What all have in common
@@ -488,7 +358,7 @@ def _call(plan: Plan, change: Change, value: JsonValue) -> Call:
         own = {"UserName": _name(plan.target), "AccessKeyId": change.resource}
         return Call(service="iam", operation="UpdateAccessKey", parameters={**own, "Status": value})
     owner, name = _owner(change.resource)
-    policy = {f"{owner}Name": name, "PolicyName": change.attribute.removeprefix(POLICY)}
+    policy = {f"{owner}Name": name, "PolicyName": _denials.name_in(change)}
     if value is None:
         return Call(service="iam", operation=f"Delete{owner}Policy", parameters={**policy})
     document = {"PolicyDocument": _denials.text(value)}
@@ -499,13 +369,13 @@ def _now(plan: Plan, aws: Aws) -> State:
     """Read what the changes of a plan are about, and the status of every key of a user."""
     policies = [change for change in plan.changes if change.attribute != STATUS]
     reads = (
-        partial(_identity.inline_policy, aws, *_owner(c.resource), c.attribute.removeprefix(POLICY))
+        partial(_identity.inline_policy, aws, *_owner(c.resource), _denials.name_in(c))
         for c in policies
     )
-    documents = _identity.each(aws, reads)
+    documents = aws.together(*reads)
     now = {(c.resource, c.attribute): d for c, d in zip(policies, documents, strict=True)}
     if _is_user(plan.target):
-        for key in _identity.or_none(partial(_keys, _name(plan.target), aws)) or ():
+        for key in or_none(partial(_users.keys, _name(plan.target), aws)) or ():
             now[key["AccessKeyId"], STATUS] = key["Status"]
     return now
 
@@ -530,7 +400,7 @@ def _read_back(change: Change, now: State) -> Check:
 def _left_open(target: Target, params: Params, aws: Aws) -> list[Check]:
     """Say which ways in stay open though all of the plan is done."""
     if _is_user(target):
-        return _left_open_to_user(_name(target), params.deny_all, aws)
+        return _users.left_open(_name(target), params.deny_all, aws)
     if isinstance(target.subject, Principal):
         detail = "denied everything" if params.deny_all else "begin as the trust policy allows"
         return [Check(name="new sessions", ok=params.deny_all, detail=detail)]
@@ -540,53 +410,6 @@ def _left_open(target: Target, params: Params, aws: Aws) -> list[Check]:
 def _wanted(target: Target, params: Params) -> dict[str, Any]:
     wanted = {_denials.OLDER_SESSIONS: _denials.older_sessions(target.at + params.margin)}
     return wanted | ({_denials.EVERYTHING: _denials.everything()} if params.deny_all else {})
-
-
-def _policy_changes(
-    label: str, wanted: Mapping[str, Any], existing: Mapping[str, Any]
-) -> tuple[Change, ...]:
-    return tuple(
-        Change(
-            resource=label, attribute=f"{POLICY}{name}", before=existing.get(name), after=document
-        )
-        for name, document in wanted.items()
-        if not _denials.covers(existing.get(name), document)
-    )
-
-
-def _policy_refusals(
-    owner: _identity.Owner, changes: tuple[Change, ...], existing: Mapping[str, Any]
-) -> list[str]:
-    refusals = [
-        f"{change.attribute} of {change.resource} is not as Firedoor makes it: review it and"
-        " remove it by hand"
-        for change in changes
-        if change.before is not None and _denials.cutoff(change.before) is None
-    ]
-    after = {**existing, **{c.attribute.removeprefix(POLICY): c.after for c in changes}}
-    used, quota = _denials.size(after.values()), _denials.QUOTA[owner]
-    if changes and used > quota:
-        refusals.append(
-            f"the inline policies of {changes[0].resource} would have {used} characters, {quota}"
-            " are allowed: make one of them a managed policy, or attach AWSDenyAll by hand"
-        )
-    return refusals
-
-
-def _if_ourselves(target: Target, aws: Aws) -> list[str]:
-    own, subject = _identity.caller(aws.identity), target.subject
-    theirs = (subject.account, subject.id)
-    if (own.account, f"{own.type}/{own.name}") != theirs:
-        return []
-    return [f"{subject.id} is what Firedoor itself acts as: give Firedoor another identity first"]
-
-
-def _if_our_instance(instance: str, role: str, aws: Aws) -> list[str]:
-    own = _identity.caller(aws.identity)
-    # An instance's session is named after the instance.
-    if (own.account, own.name, own.session) != (aws.account, role, instance):
-        return []
-    return [f"{instance} is where Firedoor itself runs: contain it by hand, or from elsewhere"]
 
 
 def _ended(target: Target, params: Params) -> str:
@@ -608,11 +431,3 @@ def _is_user(target: Target) -> bool:
 
 def _name(target: Target) -> str:
     return target.subject.id.partition("/")[2]
-
-
-def _tags(thing: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in thing.get("Tags", ())}
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

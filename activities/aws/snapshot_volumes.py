@@ -1,14 +1,12 @@
 """Snapshots of all EBS volumes of an instance, as one crash-consistent set."""
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from pydantic import JsonValue
-
-from activities.aws import _identity
-from firedoor.action import Action, NoParams, Permissions
+from activities.aws import _reading
+from activities.aws._reading import GONE, counted, strings, tags, terminated
+from firedoor.action import Action, NoParams, Permissions, proof, receipt
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError
 from firedoor.model.action import Barrier, Nature
@@ -24,8 +22,8 @@ MOST_TAGS = 50  # of one EC2 resource
 def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noqa: ARG001 - it has none
     """Snapshot all EBS volumes of an instance at one instant, without stopping it."""
     instance, volumes = _look(target.subject.id, aws)
-    if instance is None:
-        return (_nothing(target, f"{target.subject.id} does not exist", refused=True),)
+    if instance is None or terminated(instance):
+        return (_nothing(target, f"{target.subject.id} {GONE}", refused=True),)
     storage = _instance_storage(instance, aws)
     if not volumes:
         return (_nothing(target, f"{target.subject.id} has no EBS volumes", storage),)
@@ -45,7 +43,7 @@ def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noq
                 f"{_sizes(volumes)} are stored, and charged for, until somebody deletes them",
             ),
             preflight=(allowed, _listed(volumes), shareable, *_tags_copied(call), *storage),
-            touched=Touched(resources={_id(thing): _tags(thing) for thing in (instance, *volumes)}),
+            touched=Touched(resources={_id(thing): tags(thing) for thing in (instance, *volumes)}),
         ),
     )
 
@@ -57,30 +55,25 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
         taken = _taken(plan, aws) if plan.calls else []
         if not taken:
             taken = [snapshot for call in plan.calls for snapshot in aws.call(call)["Snapshots"]]
-    return Receipt(
-        plan_digest=plan.digest,
-        at=datetime.now(UTC),
-        calls=tuple(permit.made),
-        created={snapshot["VolumeId"]: snapshot["SnapshotId"] for snapshot in taken},
-    )
+    created = {snapshot["VolumeId"]: snapshot["SnapshotId"] for snapshot in taken}
+    return receipt(plan, permit.made, created=created)
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:
     """Show that a completed snapshot of each volume exists."""
     taken = _taken(plan, aws) if plan.calls else []
     by_volume = {snapshot["VolumeId"]: snapshot for snapshot in taken}
-    volumes = [str(volume) for volume in _list(plan.before.get("volumes"))]
+    volumes = strings(plan.before.get("volumes"))
     states = {by_volume[v]["State"] if v in by_volume else "missing" for v in volumes}
     if states <= {"completed"}:
         verdict = Verdict.PROVEN
     else:
         verdict = Verdict.PENDING if states <= {"completed", "pending"} else Verdict.UNPROVEN
-    return Proof(
-        plan_digest=plan.digest,
-        at=datetime.now(UTC),
+    progress = [_progress(volume, by_volume.get(volume)) for volume in volumes]
+    return proof(
+        plan,
+        progress or [Check(name="volumes", ok=True, detail="none to snapshot")],
         verdict=verdict,
-        checks=tuple(_progress(volume, by_volume.get(volume)) for volume in volumes)
-        or (Check(name="volumes", ok=True, detail="none to snapshot"),),
         evidence=tuple(_evidence(s, aws) for s in taken if s["State"] == "completed"),
     )
 
@@ -110,15 +103,12 @@ ACTION = Action(
 
 def _look(instance: str, aws: Aws) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     attached = [{"Name": "attachment.instance-id", "Values": [instance]}]
-    reservations, volumes = aws.together(
-        partial(
-            _identity.or_none,
-            partial(aws.pages, "ec2", "DescribeInstances", "Reservations", InstanceIds=[instance]),
-        ),
+    reads: list[Callable[[], Any]] = [
+        partial(_reading.instance, aws, instance),
         partial(aws.pages, "ec2", "DescribeVolumes", "Volumes", Filters=attached),
-    )
-    instances = [one for reservation in reservations or () for one in reservation["Instances"]]
-    return next(iter(instances), None), sorted(volumes or (), key=_id)
+    ]
+    found, volumes = aws.together(*reads)
+    return found, sorted(volumes, key=_id)
 
 
 def _nothing(
@@ -136,10 +126,10 @@ def _nothing(
 
 
 def _creation(target: Target, volumes: list[dict[str, Any]]) -> Call:
-    tags = {INCIDENT: target.incident, STEP: target.step, INSTANCE: target.subject.id}
+    ours = _ours(target)
     # One key twice is an error, and so is one tag too many: better a set without the volumes' tags.
     copy = all(
-        not tags.keys() & _tags(volume).keys() and len(_tags(volume)) + len(tags) <= MOST_TAGS
+        not ours.keys() & tags(volume).keys() and len(tags(volume)) + len(ours) <= MOST_TAGS
         for volume in volumes
     )
     return Call(
@@ -152,17 +142,21 @@ def _creation(target: Target, volumes: list[dict[str, Any]]) -> Call:
             "TagSpecifications": [
                 {
                     "ResourceType": "snapshot",
-                    "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+                    "Tags": [{"Key": key, "Value": value} for key, value in ours.items()],
                 }
             ],
         },
     )
 
 
+def _ours(target: Target) -> dict[str, str]:
+    """Return the tags by which the snapshots of a step are known."""
+    return {INCIDENT: target.incident, STEP: target.step, INSTANCE: target.subject.id}
+
+
 def _taken(plan: Plan, aws: Aws) -> list[dict[str, Any]]:
-    target = plan.target
-    ours = {INCIDENT: target.incident, STEP: target.step, INSTANCE: target.subject.id}
-    filters = [{"Name": f"tag:{key}", "Values": [_literal(tag)]} for key, tag in ours.items()]
+    ours = _ours(plan.target).items()
+    filters = [{"Name": f"tag:{key}", "Values": [_literal(tag)]} for key, tag in ours]
     found = aws.pages("ec2", "DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=filters)
     return sorted(found, key=lambda snapshot: str(snapshot["VolumeId"]))
 
@@ -232,7 +226,7 @@ def _shareable(volumes: list[dict[str, Any]], aws: Aws) -> Check:
 
 def _sizes(volumes: list[dict[str, Any]]) -> str:
     total = sum(volume["Size"] for volume in volumes)
-    return f"{len(volumes)} volume{'s' if len(volumes) > 1 else ''} ({total} GiB)"
+    return f"{counted(len(volumes), 'volume')} ({total} GiB)"
 
 
 # What is read back
@@ -257,11 +251,3 @@ def _evidence(snapshot: dict[str, Any], aws: Aws) -> Evidence:
 
 def _id(thing: Mapping[str, Any]) -> str:
     return str(thing.get("VolumeId") or thing["InstanceId"])
-
-
-def _tags(thing: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in thing.get("Tags", ())}
-
-
-def _list(value: JsonValue) -> list[JsonValue]:
-    return value if isinstance(value, list) else []

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from email.message import Message
 from http.client import HTTPException
 from typing import IO
@@ -13,7 +12,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import structlog
 from pydantic import Field, JsonValue
 
-from firedoor.action import Action, Permissions
+from firedoor.action import Action, Permissions, receipt
 from firedoor.errors import BadInput, Unreachable
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
@@ -68,7 +67,7 @@ def apply(plan: Plan, cloud: None) -> Receipt:  # noqa: ARG001
     # The address is a secret with many services, so it is in no plan.
     if url := settings().notify_webhook:
         told[_host(url)] = _post(url, message)
-    return Receipt(plan_digest=plan.digest, at=datetime.now(UTC), created=told)
+    return receipt(plan, created=told)
 
 
 ACTION = Action(

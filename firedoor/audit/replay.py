@@ -43,10 +43,11 @@ class Replay(Model):
         return not self.differences
 
 
-async def replay(
-    history: WorkflowHistory, workflows: Sequence[type], namespace: str = "default"
-) -> Replay:
-    """Replay a history with these workflow classes, and compare every command and its arguments.
+async def replay(history: WorkflowHistory, workflows: Sequence[type]) -> Replay:
+    """Replay a history with these workflow classes: its commands, and what they say.
+
+    Compared are the kinds and the order of all commands, and the arguments of activities and of
+    signals to other workflows.
 
     Needs no server. The history must carry its real workflow id.
     """
@@ -54,7 +55,6 @@ async def replay(
     replayer = Replayer(
         workflows=list(workflows),
         data_converter=CONVERTER,
-        namespace=namespace,
         # The sandbox gives each run classes of its own: arguments could not be compared in it.
         workflow_runner=UnsandboxedWorkflowRunner(),
         interceptors=[commands],

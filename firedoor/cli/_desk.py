@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from firedoor.audit import replay as replays
 from firedoor.audit.replay import Replay
-from firedoor.cli import remote
+from firedoor.cli import audit, remote
 from firedoor.cli.decisions import decision_on
 from firedoor.errors import Refused, Unreachable
 from firedoor.model.base import Model
@@ -104,14 +104,12 @@ class Desk:
                 raise Unreachable(f"{id} does not end")
             self._pause()
         handle = self.client.get_workflow_handle(id)
-        file = directory / f"{id.replace('/', '_')}.json"
-        file.write_text(self._run(handle.fetch_history(rpc_timeout=remote.PATIENCE)).to_json())
-        return file
+        history = self._run(handle.fetch_history(rpc_timeout=remote.PATIENCE))
+        return audit.write(history, directory)
 
     def replay(self, file: Path) -> Replay:
         """Check a history in a file against the code; no server is asked."""
-        history = replays.parse(file.read_text(), file.name)
-        return self._run(replays.replay(history, workflows()))
+        return self._run(replays.replay(audit.read(file), workflows()))
 
     def _tell(
         self, incident: str, update: str, message: Model, result: type[T], *, id: str | None = None

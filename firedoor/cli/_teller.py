@@ -10,6 +10,7 @@ from rich.text import Text
 
 from firedoor.cli import output, render
 from firedoor.cli._stage import State, changed
+from firedoor.cli.output import clean
 from firedoor.model.incident import Incident, StepRecord
 from firedoor.model.plan import Call, Plan
 
@@ -135,8 +136,8 @@ def _grid(rows: Iterable[tuple[Text, Text]], width: int | None = None) -> Table:
 
 def _line(text: str, style: str) -> Text:
     """Return a text that is cut where the terminal ends."""
-    return Text(render.clean(text), style, no_wrap=True, overflow="ellipsis")
+    return Text(clean(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(render.clean(text), style)
+    return Text(clean(text), style)

@@ -10,7 +10,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from firedoor.audit import replay as replays
-from firedoor.cli import remote, render
+from firedoor.cli import remote
 from firedoor.cli.output import Json, document, line, progress
 from firedoor.errors import BadInput, Refused
 from worker.plugin import workflows
@@ -30,18 +30,23 @@ def replay(
     histories: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE|ID...", help="Exported histories, or incidents on the server."
+            metavar="FILE|ID...",
+            help="Exported histories, or incidents and containments on the server.",
         ),
     ],
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep the histories that the server sends, as files."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check that the same events lead the code to the same commands, argument by argument.
 
-    Files need no server.
+    Files need no server. A file that is there already is never written over.
     """
     Runtime.set_default(remote.quiet(), error_if_already_set=False)  # replaying takes the default
     with progress("replaying"):
-        replayed = remote.run(_replay(histories))
+        replayed = remote.run(_replay(histories, save))
     if json:
         document([{**one.model_dump(mode="json"), "ok": one.ok} for one in replayed])
     else:
@@ -53,36 +58,59 @@ def replay(
         )
 
 
-async def _replay(histories: list[str]) -> list[replays.Replay]:
-    read = [await _history(name) for name in histories]
-    return [await replays.replay(history, workflows()) for history in read]
+def read(file: Path) -> WorkflowHistory:
+    """Return the history in a file.
+
+    Raises `BadInput` if there is none in it.
+    """
+    try:
+        return replays.parse(file.read_text(encoding="utf-8"), file.name)
+    except (OSError, ParseError, ValueError, LookupError, TypeError) as error:
+        raise BadInput(str(file), "", f"expected an exported history: {error}") from error
 
 
-async def _history(name: str) -> WorkflowHistory:
-    """Return the history in a file, or else that of a workflow on the server."""
+def write(history: WorkflowHistory, directory: Path) -> Path:
+    """Write a history to a file in a directory, and return the file.
+
+    Raises `BadInput` if it cannot be written, or is there already: it may be another run's.
+    """
+    file = directory / f"{history.workflow_id.replace('/', '_')}.json"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(history.to_json())
+    except OSError as error:
+        raise BadInput(str(file), "", (error.strerror or "cannot be written").lower()) from error
+    return file
+
+
+async def _replay(histories: list[str], save: Path | None) -> list[replays.Replay]:
+    found = [await _history(name, save) for name in histories]
+    return [await replays.replay(history, workflows()) for history in found]
+
+
+async def _history(name: str, save: Path | None) -> WorkflowHistory:
+    """Return the history in a file, or else that of a workflow on the server, which is kept."""
     file = Path(name)
     if file.is_file():
-        return _parse(file)
+        return read(file)
     client = await remote.connect()
-    id = await remote.find(client, name)
+    id = name if name.startswith(remote.CONTAINMENT) else await remote.find(client, name)
     try:
-        return await client.get_workflow_handle(id).fetch_history(rpc_timeout=remote.PATIENCE)
+        handle = client.get_workflow_handle(id)
+        history = await handle.fetch_history(rpc_timeout=remote.PATIENCE)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise Refused(f"there is neither a file nor an incident {name}") from error
         raise
-
-
-def _parse(file: Path) -> WorkflowHistory:
-    try:
-        return replays.parse(file.read_text(), file.name)
-    except (OSError, ParseError, ValueError, LookupError, TypeError) as error:
-        raise BadInput(str(file), "", f"expected an exported history: {error}") from error
+    if save is not None:
+        write(history, save)
+    return history
 
 
 def _tell(replayed: replays.Replay) -> None:
     builds = f", decided by {', '.join(replayed.builds)}" if replayed.builds else ""
     outcome = "the code decides the same" if replayed.ok else "the code decides otherwise"
-    line(f"{render.clean(replayed.workflow)}: {outcome}, {replayed.events} events{builds}")
+    line(f"{replayed.workflow}: {outcome}, {replayed.events} events{builds}")
     for difference in replayed.differences:
-        line(render.clean(f"  {difference}"))
+        line(f"  {difference}")

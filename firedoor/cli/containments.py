@@ -1,7 +1,6 @@
 """Containments: let them go."""
 
 import asyncio
-from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -9,9 +8,10 @@ from rich.text import Text
 from temporalio.client import Client
 
 from firedoor.cli import output, remote, render
-from firedoor.cli.incidents import Id, Reason
+from firedoor.cli.arguments import Id, Reason, Step, Yes
 from firedoor.cli.output import (
     Json,
+    clean,
     confirm,
     document,
     line,
@@ -30,12 +30,9 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def release(
     id: Id,
-    step: Annotated[
-        str | None,
-        typer.Argument(metavar="[STEP]", help="The step; none: each that holds something."),
-    ] = None,
+    step: Step = None,
     reason: Reason = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Let containments go, undoing their changes.
@@ -89,9 +86,9 @@ def _prospect(ours: set[tuple[str, str]], leases: list[Lease]) -> RenderableType
     parts: list[RenderableType] = []
     for lease in leases:
         others = [h for h in lease.holders if (h.incident, h.step) not in ours]
-        parts.append(Text(render.clean(lease.id), "bold"))
+        parts.append(Text(clean(lease.id), "bold"))
         for other in others:
-            who = render.clean(f"step {other.step} of {other.incident}")
+            who = clean(f"step {other.step} of {other.incident}")
             parts.append(Text(f"  stays: {who} holds it too", "yellow"))
         if not others:
             parts += [render.undo(plan) for plan in reversed(lease.applied)]

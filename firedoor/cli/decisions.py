@@ -9,7 +9,7 @@ import typer
 from temporalio.client import Client
 
 from firedoor.cli import output, remote, render
-from firedoor.cli.incidents import Id, Reason
+from firedoor.cli.arguments import Id, Reason, Step, Yes
 from firedoor.cli.output import (
     Json,
     confirm,
@@ -26,11 +26,6 @@ from firedoor.settings import settings
 
 app = typer.Typer(rich_markup_mode=None)
 
-Step = Annotated[
-    str | None,
-    typer.Argument(metavar="[STEP]", help="The step; none: each that waits.", show_default=False),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Digest = Annotated[
     str | None,
     typer.Option(help="Decide only if the plan still has this digest, as `show` gave it."),

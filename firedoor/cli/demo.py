@@ -13,6 +13,7 @@ from firedoor.cli._desk import Desk
 from firedoor.cli._play import Asked, Clock, Play, report
 from firedoor.cli._stage import IDENTITY, changed, observe, open_house, place, remains
 from firedoor.cli._teller import Teller
+from firedoor.cli.arguments import Yes
 from firedoor.cli.output import Json, can_ask, confirm, document, progress
 from firedoor.errors import Refused
 from firedoor.lab import findings
@@ -28,7 +29,7 @@ REASON = "this is the demo"
 
 @app.command()
 def demo(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     keep: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep histories, evidence, database and logs there."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from firedoor.cli.output import Json, document, line, progress
+from firedoor.cli.output import Json, document, line, progress, record
 from firedoor.errors import BadInput
 from firedoor.model.finding import Finding
 from firedoor.reading import read as parse
@@ -49,7 +49,7 @@ def read(files: Files, json: Json = False) -> None:  # noqa: ARG001 - for progra
     """Print each finding as one line of JSON, as Firedoor understands it."""
     for file in files:
         for finding in list(from_file(file)):
-            line(finding.model_dump_json())
+            record(finding)
 
 
 def from_file(file: str) -> Iterator[Finding]:

@@ -13,7 +13,17 @@ from rich.text import Text
 from temporalio.client import Client, WorkflowExecution
 
 from firedoor.cli import output, remote, render
-from firedoor.cli.output import Json, can_ask, console, document, line, need_reason, progress
+from firedoor.cli.arguments import Id, Reason
+from firedoor.cli.output import (
+    Json,
+    can_ask,
+    console,
+    document,
+    line,
+    need_reason,
+    progress,
+    record,
+)
 from firedoor.errors import Refused, Unreachable
 from firedoor.model.decision import Ruling
 from firedoor.model.incident import Close, Incident, Status
@@ -21,16 +31,6 @@ from firedoor.settings import settings
 from workflows import visibility
 
 app = typer.Typer(rich_markup_mode=None)
-
-Id = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="The incident: its id, or the end of it, as in i-0abc or user/alice.",
-        autocompletion=remote.complete,
-    ),
-]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept with the incident.")]
 
 PAUSE = timedelta(seconds=1)  # between two looks of `watch`
 MISSES = 30  # looks without an answer after which `watch` gives up
@@ -158,15 +158,15 @@ def _listed(execution: WorkflowExecution) -> dict[str, Any]:
     }
 
 
-def _row(listed: dict[str, Any]) -> tuple[str, ...]:
+def _row(listed: dict[str, Any]) -> tuple[str | Text, ...]:
     severity = listed["severity"]
     return (
-        listed["status"] or "starting",
+        render.status(listed["status"] or "starting"),
         "" if severity is None else f"{severity:g}",
         listed["id"].removeprefix(remote.PREFIX),
         ", ".join(listed["types"]),
         ", ".join(listed["runbooks"]),
-        f"{datetime.fromisoformat(listed['opened_at']):%Y-%m-%d %H:%M:%SZ}",
+        render.instant(datetime.fromisoformat(listed["opened_at"])),
     )
 
 
@@ -211,7 +211,7 @@ async def _as_json(wanted: str) -> None:
     last = None
     async for incident in _looks(wanted):
         if incident != last:
-            line(incident.model_dump_json(by_alias=True))
+            record(incident)
         last = incident
 
 

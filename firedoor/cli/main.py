@@ -11,10 +11,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from firedoor import __version__
-from firedoor.errors import BadInput, FiredoorError, Unavailable, Unreachable
+from firedoor.errors import FiredoorError
 
 STATUSES = (
-    "Exit status: 0 done; 1 refused, not found or not proven; 2 bad input; 3 no server answers;"
+    "Exit status: 0 done; 1 refused, failed, not found, or problems found; 2 bad input; 3 no server answers;"
     " 130 interrupted."
 )
 
@@ -71,7 +71,7 @@ app = typer.Typer(
 
 
 def main() -> NoReturn:
-    """Run the command that the arguments name, and say in one line what went wrong."""
+    """Run the command that the arguments name, and say in a line what went wrong."""
     # Looking for plugins reads the metadata of every package that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # What is imported is never garbage; looking for it there takes a tenth of a short command.
@@ -92,31 +92,23 @@ def load(name: str) -> Any:
     return group.commands[name]
 
 
-def status(error: FiredoorError) -> int:
-    """Return the exit status that tells a script what kind of error it was."""
-    match error:
-        case BadInput():
-            return 2
-        case Unreachable() | Unavailable():
-            return 3
-        case _:
-            return 1
-
-
-def one_line(text: str) -> str:
-    """Return a text whose line breaks and control characters cannot act on a terminal."""
-    return " ".join(text.split()).translate(dict.fromkeys((*range(32), 127)))
-
-
 def _run() -> int:
     try:
         app(prog_name="firedoor")
     except FiredoorError as error:
-        sys.stderr.write(f"firedoor: {one_line(str(error))}\n")
-        return status(error)
+        _complain(error)
+        return error.exit_status
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0
+
+
+def _complain(error: FiredoorError) -> None:
+    """Say what is wrong, one line for each problem."""
+    from firedoor.cli.output import one_line  # `--help` needs none of it
+
+    for problem in (str(error), *getattr(error, "__notes__", ())):
+        sys.stderr.write(f"firedoor: {one_line(problem)}\n")
 
 
 def _print_version(wanted: bool) -> None:

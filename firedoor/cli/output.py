@@ -1,7 +1,12 @@
-"""What all commands share when they speak: one JSON document, or text for people."""
+"""What all commands share when they speak: JSON for programs, or text for people.
+
+Names, tags and reasons can come from whoever attacks the account, so no character of them that
+could act on a terminal reaches it: text is cleaned here, and JSON is plain ASCII.
+"""
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,14 +49,27 @@ def show(renderable: "RenderableType", *, stderr: bool = False) -> None:
 
 def document(value: Any) -> None:
     """Print one JSON document: indented on a terminal, on one line elsewhere."""
-    indent = 2 if sys.stdout.isatty() else None
-    line(json.dumps(_plain(value), indent=indent, ensure_ascii=False))
+    _write(json.dumps(_plain(value), indent=2 if sys.stdout.isatty() else None))
+
+
+def record(value: Any) -> None:
+    """Print one of several JSON documents, on a line of its own."""
+    _write(json.dumps(_plain(value)))
 
 
 def line(text: str) -> None:
-    """Print one line, at once, so that who reads a stream of them need not wait."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Print one line for people."""
+    _write(clean(text))
+
+
+def one_line(text: str) -> str:
+    """Return a text of any length and origin as one line that cannot act on a terminal."""
+    return clean(" ".join(text.split()))
+
+
+def clean(text: str) -> str:
+    """Return a text in which control and direction characters are spelled out, not obeyed."""
+    return "".join(c if _is_harmless(c) else _spelled(c) for c in text)
 
 
 @contextmanager
@@ -72,7 +90,7 @@ def can_ask() -> bool:
 def confirm(question: str) -> bool:
     """Ask a person, who says no by saying nothing."""
     with _interruptible():
-        return typer.confirm(question, default=False, err=True)
+        return typer.confirm(clean(question), default=False, err=True)
 
 
 def need_reason(reason: str | None, *, asking: bool) -> str:
@@ -92,6 +110,21 @@ def need_consent(*, yes: bool, reason: str | None) -> bool:
     if not yes or reason is None:
         raise BadInput("no terminal to ask on", "", "give --yes and --reason")
     return False
+
+
+def _write(text: str) -> None:
+    """Write a line at once, so that who reads a stream of them need not wait."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _is_harmless(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _spelled(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _plain(value: Any) -> Any:

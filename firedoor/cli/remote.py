@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 INCIDENTS = "WorkflowType = 'Incident'"
 PREFIX = "incident/"
-WHOLE = (PREFIX, "containment/")  # how ids begin that need no looking up
+CONTAINMENT = "containment/"
 
 # A server that is there answers within milliseconds, and a worker well below a second.
 PATIENCE = timedelta(seconds=10)
@@ -66,10 +66,13 @@ async def connect() -> Client:
 async def find(client: Client, wanted: str) -> str:
     """Return the workflow id of the incident that a full id or the end of one names.
 
-    Raises `Refused` if there is none and `BadInput` if there are several.
+    Raises `Refused` if there is none, and `BadInput` if there are several or if it is the id of a
+    containment.
     """
-    if wanted.startswith(WHOLE):
+    if wanted.startswith(PREFIX):
         return wanted
+    if wanted.startswith(CONTAINMENT):
+        raise BadInput(wanted, "", "this is a containment; expected an incident that holds it")
     found = {
         execution.id: None
         async for execution in client.list_workflows(INCIDENTS, rpc_timeout=PATIENCE)

@@ -5,7 +5,6 @@ taken for markup, and no control character of theirs reaches the terminal.
 """
 
 import json
-import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from difflib import unified_diff
@@ -16,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from firedoor.cli.output import clean
 from firedoor.model.decision import Answer, Vote
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Finding
@@ -37,7 +37,7 @@ ABSENT = "(not there)"
 CONTEXT = 2  # unchanged lines around a difference in a document
 SHORT = 72  # characters; longer documents are shown line by line
 
-STATES = {
+STATES: dict[str, str] = {
     StepState.ASKING: "bold yellow",
     StepState.PROVEN: GOOD,
     StepState.DONE: GOOD,
@@ -50,7 +50,7 @@ STATES = {
     StepState.SKIPPED: QUIET,
     StepState.RELEASED: "cyan",
 }
-STATUSES = {
+STATUSES: dict[str, str] = {
     Status.AWAITING_APPROVAL: "bold yellow",
     Status.CONTAINED: GOOD,
     Status.UNPROVEN: "yellow",
@@ -86,7 +86,7 @@ def plan(shown: Plan) -> RenderableType:
 
 def undo(shown: Plan) -> RenderableType:
     """Render what taking a plan back brings back, and what it cannot."""
-    back = [Change(**{**dict(c), "before": c.after, "after": c.before}) for c in shown.changes]
+    back = [c.model_copy(update={"before": c.after, "after": c.before}) for c in shown.changes]
     parts = _section("Changes back", [change(c) for c in reversed(back)])
     parts += _section("Calls", _calls(shown.undo))
     parts += _section(
@@ -136,10 +136,9 @@ def incident(shown: Incident, now: datetime) -> RenderableType:
 
 def overview(shown: Incident, now: datetime) -> RenderableType:
     """Render how an incident stands, in a few lines."""
-    status = _text(shown.status, STATUSES.get(shown.status, ""))
-    life = f"opened {_time(shown.opened_at)}"
+    life = f"opened {instant(shown.opened_at)}"
     if shown.closed_at is not None:
-        life += f", closed {_time(shown.closed_at)}"
+        life += f", closed {instant(shown.closed_at)}"
     steps = _table("step", "state", "", fixed=2)
     for record in shown.steps:
         waits = record.state is StepState.ASKING and record.deadline is not None
@@ -147,7 +146,7 @@ def overview(shown: Incident, now: datetime) -> RenderableType:
         style = STATES.get(record.state, "")
         steps.add_row(_text(record.key), _text(record.state, style), _text(note))
     return Group(
-        Text.assemble(_text(shown.id, "bold"), "  ", status),
+        Text.assemble(_text(shown.id, "bold"), "  ", status(shown.status)),
         _text(f"{life}, runbooks {', '.join(shown.runbooks) or 'none'}", QUIET),
         *_section("", [steps] if shown.steps else []),
     )
@@ -165,7 +164,7 @@ def receipts(shown: Iterable[Receipt]) -> list[RenderableType]:
         lines += [_made(call) for call in receipt.calls]
         lines += [_marked("!", "yellow", f"left alone: {why}") for why in receipt.left]
         if not (receipt.calls or receipt.left or receipt.evidence):
-            lines.append(_text(f"{_time(receipt.at)}  nothing had to be changed", QUIET))
+            lines.append(_text(f"{instant(receipt.at)}  nothing had to be changed", QUIET))
     return lines
 
 
@@ -174,7 +173,7 @@ def timeline(shown: Iterable[Entry]) -> RenderableType:
     table = _table("", "", "", "", fixed=3)
     for entry in shown:
         table.add_row(
-            _text(_time(entry.at), QUIET),
+            _text(instant(entry.at), QUIET),
             _text(entry.event),
             _text(entry.step, "bold"),
             _text(entry.detail),
@@ -182,12 +181,22 @@ def timeline(shown: Iterable[Entry]) -> RenderableType:
     return table
 
 
-def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> RenderableType:
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str | Text, ...]]) -> RenderableType:
     """Render rows under their heads, without lines, so that other programs can read them too."""
     made = _table(*heads)
     for row in rows:
-        made.add_row(*(_text(cell, STATUSES.get(cell, "")) for cell in row))  # type: ignore[call-overload]
+        made.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in row))
     return made
+
+
+def status(shown: str) -> Text:
+    """Render how an incident stands."""
+    return _text(shown, STATUSES.get(shown, ""))
+
+
+def instant(shown: datetime) -> str:
+    """Return an instant as people read it everywhere here: in UTC, to the second."""
+    return f"{shown:%Y-%m-%d %H:%M:%SZ}"
 
 
 def left(time: timedelta) -> str:
@@ -199,15 +208,6 @@ def left(time: timedelta) -> str:
     if hours:
         return f"{hours} h {minutes} min left"
     return f"{minutes} min {seconds % 60} s left" if minutes else f"{seconds} s left"
-
-
-def clean(text: str) -> str:
-    """Return a text in which control and direction characters are spelled out, not obeyed."""
-    return "".join(c if _is_harmless(c) else f"\\u{ord(c):04x}" for c in text)
-
-
-def _is_harmless(character: str) -> bool:
-    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -309,9 +309,10 @@ def _parameters(call: Call | CallRecord) -> str:
 def _made(call: CallRecord) -> Text:
     style = GOOD if call.outcome is Outcome.OK else BAD
     line = Text.assemble(
-        (_time(call.at), QUIET), "  ", _text(_name(call)), "  ", (call.outcome, style)
+        (instant(call.at), QUIET), "  ", _text(_name(call)), "  ", (call.outcome, style)
     )
-    return line.append_text(_text(f"  {call.detail} {call.request_id}".replace("   ", "  "), QUIET))
+    told = (part for part in (call.detail, call.request_id) if part)
+    return line.append_text(_text("".join(f"  {part}" for part in told), QUIET))
 
 
 def _check(check: Check) -> Text:
@@ -323,7 +324,7 @@ def _vote(vote: Vote) -> Text:
     decision, ruling = vote.decision, vote.ruling
     style = GOOD if decision.answer is Answer.APPROVE else "red"
     line = Text.assemble(
-        (_time(vote.received_at), QUIET), "  ", _text(decision.responder, "bold"), "  "
+        (instant(vote.received_at), QUIET), "  ", _text(decision.responder, "bold"), "  "
     )
     line.append_text(_text(decision.answer, style)).append_text(_text(f"  {decision.reason}"))
     if not ruling.accepted:
@@ -333,25 +334,24 @@ def _vote(vote: Vote) -> Text:
 
 def _proof(proof: Proof) -> RenderableType:
     style = {Verdict.PROVEN: GOOD, Verdict.DRIFTED: BAD}.get(proof.verdict, "yellow")
-    head = Text.assemble((_time(proof.at), QUIET), "  ", (proof.verdict, style))
+    head = Text.assemble((instant(proof.at), QUIET), "  ", (proof.verdict, style))
     return Group(head, *(Padding.indent(_check(check), 2) for check in proof.checks))
 
 
 def _evidence(item: Evidence) -> Text:
     told = f"  sha256 {item.sha256}" if item.sha256 else ""
     return Text.assemble(
-        (_time(item.taken_at), QUIET), "  ", _text(item.name, "bold"), _text(f"  {item.uri}{told}")
+        (instant(item.taken_at), QUIET),
+        "  ",
+        _text(item.name, "bold"),
+        _text(f"  {item.uri}{told}"),
     )
 
 
 def _finding(finding: Finding) -> RenderableType:
     head = Text.assemble((f"{finding.severity:g}", "bold"), "  ", _text(finding.type, "bold"))
-    seen = f"seen {finding.count}x, last {_time(finding.last_seen)}"
+    seen = f"seen {finding.count}x, last {instant(finding.last_seen)}"
     lines = [_text(finding.title), _text(f"{seen}, {finding.source} {finding.id}", QUIET)]
     if finding.addresses:
         lines.insert(1, _text("remote " + ", ".join(str(address) for address in finding.addresses)))
     return Group(head, *(Padding.indent(line, 2) for line in lines))
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%SZ}"

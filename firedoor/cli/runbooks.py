@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Group, RenderableType
@@ -12,8 +12,8 @@ from rich.text import Text
 from firedoor import runbooks as known
 from firedoor.cli import output, render
 from firedoor.cli.findings import File, from_file
-from firedoor.cli.output import Json, document, line, progress
-from firedoor.errors import BadInput, FiredoorError, Refused
+from firedoor.cli.output import Json, clean, document, line, progress
+from firedoor.errors import FiredoorError, Refused
 from firedoor.model.finding import Finding
 from firedoor.model.incident import Order, StepRecord, incident_id
 from firedoor.model.plan import Plan, Target
@@ -21,7 +21,6 @@ from firedoor.model.policy import Policy
 from firedoor.model.runbook import Approval, Runbook, Step
 from firedoor.triage import steps_for
 from worker import catalogue
-from worker.actions import plan_all
 
 app = typer.Typer(rich_markup_mode=None)
 runbooks = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -65,12 +64,12 @@ def show(
     id: Annotated[str, typer.Argument(metavar="ID", help="The runbook.", autocompletion=_ids)],
     json: Json = False,
 ) -> None:
-    """Show the steps of a runbook, and who must approve them."""
+    """Show the steps of a runbook, who must approve them, and what their actions do."""
     runbook = catalogue.catalogue().get(id)
     if runbook is None:
         raise Refused(f"there is no runbook {id}; `firedoor runbooks list` lists them")
     if json:
-        document(runbook)
+        document({**runbook.model_dump(mode="json", by_alias=True), "actions": _actions(runbook)})
         return
     output.show(_described(runbook))
 
@@ -83,17 +82,23 @@ def lint(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Say what is wrong with runbooks, and how to mend it."""
-    texts = {str(file): _text(file) for file in files or known.files()}
+    """Say what is wrong with runbooks, and how to mend it.
+
+    Looks at files as if they were installed: one with the name of an installed file stands for it.
+    """
+    installed = known.files(*catalogue.directories())
+    named = {file.name for file in files or ()}
+    others = {str(file): known.text(file) for file in installed if file.name not in named}
+    texts = {str(file): known.text(file) for file in files} if files else others
     problems = [
         p for file, text in texts.items() for p in known.lint(text, file, catalogue.actions())
     ]
-    problems += known.clashes(texts)
+    problems += known.clashes({**others, **texts})
     if json:
         document(problems)
     else:
         for problem in problems:
-            line(render.clean(str(problem)))
+            line(str(problem))
     if problems:
         raise Refused(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in runbooks")
 
@@ -111,7 +116,7 @@ def simulate(file: File, json: Json = False) -> None:
         return
     for simulation in simulations:
         said = f"{simulation.finding.type} is answered by {simulation.runbook.id}"
-        output.show(Text(render.clean(said), "bold"))
+        output.show(Text(clean(said), "bold"))
         for planned in simulation.steps:
             output.show(_planned(planned))
 
@@ -129,6 +134,8 @@ def _simulate(finding: Finding) -> Simulation:
 
 def _plan(record: StepRecord, finding: Finding, policy: Policy, at: datetime) -> Planned:
     """Plan a step for all its subjects, as a worker would."""
+    from worker.actions import plan_all  # Temporal's SDK, which no other command here needs
+
     id, plans = record.capability.action, list[Plan]()
     for subject in record.subjects:
         target = Target(subject=subject, incident=incident_id(finding), step=record.key, at=at)
@@ -147,7 +154,7 @@ def _planned(planned: Planned) -> RenderableType:
     )
     parts: list[RenderableType] = [render.plan(plan) for plan in planned.plans]
     if planned.problem:
-        parts.append(Text(render.clean(f"cannot be planned: {planned.problem}"), render.BAD))
+        parts.append(Text(clean(f"cannot be planned: {planned.problem}"), render.BAD))
     elif not parts:
         parts.append(Text("there is nothing to do", render.QUIET))
     return Group(head, *(Padding(part, (0, 0, 0, 2)) for part in parts))
@@ -160,11 +167,47 @@ def _described(runbook: Runbook) -> RenderableType:
         for step in runbook.steps
     ]
     return Group(
-        Text(f"{runbook.id}: {runbook.title}", "bold"),
-        Text(runbook.description),
-        Text(f"\nanswers {_answers(runbook)}\ndigest {runbook.digest}\n", render.QUIET),
+        Text(clean(f"{runbook.id}: {runbook.title}"), "bold"),
+        Text(clean(runbook.description)),
+        Text(f"\nanswers {clean(_answers(runbook))}\ndigest {runbook.digest}\n", render.QUIET),
         render.table(heads, rows),
+        *(_explained(step, actions) for step, actions in _actions(runbook).items()),
     )
+
+
+def _explained(step: str, actions: list[dict[str, Any]]) -> RenderableType:
+    lines = [Text(f"\n{step}", "bold")]
+    for action in actions:
+        tags = [
+            f"{catalogue} {', '.join(ids)}"
+            for catalogue, ids in (
+                ("ATT&CK", action["techniques"]),
+                ("D3FEND", action["countermeasures"]),
+                ("CSF", (action["function"],)),
+            )
+            if ids
+        ]
+        lines.append(Text(f"  {action['action']}: {action['summary']}"))
+        lines.append(Text(f"  {'; '.join(tags)}", render.QUIET))
+    return Group(*lines)
+
+
+def _actions(runbook: Runbook) -> dict[str, list[dict[str, Any]]]:
+    """Return what the actions of each step do, one a cloud, by step."""
+    return {
+        step.id: [
+            {
+                "action": id,
+                "nature": action.nature,
+                "summary": action.summary,
+                "function": action.function,
+                "techniques": action.techniques,
+                "countermeasures": action.countermeasures,
+            }
+            for id, action in known.meant(step, catalogue.actions()).items()
+        ]
+        for step in runbook.steps
+    }
 
 
 def _deadline(step: Step) -> str:
@@ -176,10 +219,3 @@ def _answers(runbook: Runbook) -> str:
         return "all that no other answers"
     kinds = f" on {', '.join(runbook.when.kinds)}" if runbook.when.kinds else ""
     return ", ".join(runbook.when.types) + kinds
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(str(file), "", f"cannot be read: {error}") from error

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,10 +12,12 @@ from functools import cache, cached_property
 from typing import Any, TypeVar
 
 import boto3
+import botocore.loaders
 import botocore.session
 from botocore import xform_name
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError
 
 from firedoor import errors
 from firedoor.model.finding import GLOBAL
@@ -24,8 +26,21 @@ from firedoor.settings import settings
 
 T = TypeVar("T")
 
-# Operations with these beginnings only read.
+# Operations with these beginnings only read, in the services that actions look at. Elsewhere some
+# of them hand out credentials or even create users.
+READ_FROM = frozenset(
+    {
+        "autoscaling", "cloudtrail", "ec2", "eks", "elb", "elbv2", "guardduty", "iam", "kms",
+        "lambda", "rds", "resourcegroupstaggingapi", "s3", "service-quotas", "ssm",
+    }
+)  # fmt: skip
 READS = ("BatchGet", "Describe", "Get", "Head", "List", "Lookup", "Search", "Simulate")
+
+# Reads at once: services throttle an account as a whole.
+SIDE_BY_SIDE = 16
+
+# What is asked first about an instance; a service takes up to a quarter of a second to be read.
+USUAL = ("ec2", "iam", "sts", "autoscaling", "elbv2", "cloudtrail", "kms", "ssm")
 
 # One attempt: Temporal retries whole activities, which look before they act. A retry inside the SDK
 # would repeat a call whose answer was lost, and the two kinds of retry would multiply.
@@ -115,8 +130,10 @@ class Aws:
             _permit.reset(token)
 
     def together(self, *reads: Callable[[], T]) -> list[T]:
-        """Run reads side by side, and return their results in order."""
-        with ThreadPoolExecutor(len(reads)) as pool:
+        """Run any number of reads, some side by side, and return their results in order."""
+        if not reads:
+            return []
+        with ThreadPoolExecutor(min(len(reads), SIDE_BY_SIDE)) as pool:
             return [f.result() for f in [pool.submit(copy_context().run, read) for read in reads]]
 
     def allowed(self, call: Call) -> Check:
@@ -150,7 +167,7 @@ def connect(account: str, region: str) -> Aws:
     In another account than our own the role `FIREDOOR_AWS_ROLE` is assumed. What has no region is
     asked in the session's own, or in us-east-1.
     """
-    base = boto3.Session()
+    base = _session()
     region = region if region != GLOBAL else base.region_name or "us-east-1"
     role = settings().aws_role
     if role is None or account == _own_account(region):
@@ -158,11 +175,33 @@ def connect(account: str, region: str) -> Aws:
     return Aws(account, region, _assumed(base, account, region, role))
 
 
+def warm_up() -> None:
+    """Read from disk what the clients of most responses need, before a finding waits for it.
+
+    Nothing is asked of AWS, and what is wrong with our set-up is left for the first call to say.
+    """
+    with suppress(BotoCoreError):
+        session = _session()
+        for service in USUAL:
+            session.client(service, region_name="us-east-1", config=CONFIG)
+
+
 @cache
 def _own_account(region: str) -> str:
-    return str(
-        boto3.client("sts", region_name=region, config=CONFIG).get_caller_identity()["Account"]
-    )
+    sts = _session().client("sts", region_name=region, config=CONFIG)
+    return str(sts.get_caller_identity()["Account"])
+
+
+def _session(inner: botocore.session.Session | None = None, **options: Any) -> boto3.Session:
+    """Return a session; what one of them read of a service from disk, all have."""
+    inner = inner or botocore.session.Session()
+    inner.register_component("data_loader", _loader(inner.get_config_variable("data_path")))
+    return boto3.Session(botocore_session=inner, **options)
+
+
+@cache
+def _loader(path: str | None) -> botocore.loaders.Loader:
+    return botocore.loaders.create_loader(path)
 
 
 def _assumed(base: boto3.Session, account: str, region: str, role: str) -> boto3.Session:
@@ -180,14 +219,15 @@ def _assumed(base: boto3.Session, account: str, region: str, role: str) -> boto3
     inner._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
         method="assume-role", refresh_using=fetcher.fetch_credentials
     )
-    return boto3.Session(botocore_session=inner, region_name=region)
+    return _session(inner, region_name=region)
 
 
 def _permit_or_raise(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-    if model.name.startswith(READS) or params.get("DryRun") is True:
+    service = model.service_model.service_name
+    if _only_reads(service, model.name, params):
         return
     call = Call(
-        service=model.service_model.service_name,
+        service=service,
         operation=model.name,
         parameters=json.loads(json.dumps(params, default=str)),
     )
@@ -195,6 +235,14 @@ def _permit_or_raise(params: dict[str, Any], model: Any, context: dict[str, Any]
     if permit is None or not any(_is(call, planned) for planned in permit.planned):
         raise errors.UnplannedCall(f"{call.service}:{call.operation} {call.parameters}")
     context["firedoor"] = (permit, call, datetime.now(UTC))
+
+
+def _only_reads(service: str, operation: str, params: dict[str, Any]) -> bool:
+    if service == "sts":
+        return operation == "GetCallerIdentity"
+    if service == "ec2" and params.get("DryRun") is True:
+        return True
+    return service in READ_FROM and operation.startswith(READS)
 
 
 def _is(call: Call, planned: Call) -> bool:
@@ -217,28 +265,29 @@ def _record(
     http_response: Any, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
 ) -> None:
     request_id = parsed.get("ResponseMetadata", {}).get("RequestId", "")
-    error = _error(parsed["Error"], http_response.status_code, model.name, request_id) if (
-        http_response.status_code >= 300
-    ) else None  # fmt: skip
-    _note(context, request_id, str(error) if error else "")
-    if error:
-        raise error
+    status = http_response.status_code
+    if status < 300:
+        _note(context, request_id, Outcome.OK)
+        return
+    error = _error(parsed["Error"], status, model.name, request_id)
+    # A server that failed may have done it first.
+    _note(context, request_id, Outcome.UNKNOWN if status >= 500 else Outcome.ERROR, str(error))
+    raise error
 
 
 def _record_lost(exception: Exception, context: dict[str, Any], **_: Any) -> None:
     # Sent, perhaps, and not answered: whether it took effect is unknown until somebody reads back.
-    _note(context, "", f"unknown: {exception}")
+    _note(context, "", Outcome.UNKNOWN, str(exception))
     raise errors.Unavailable(type(exception).__name__, str(exception), "AWS") from exception
 
 
-def _note(context: dict[str, Any], request_id: str, problem: str) -> None:
+def _note(context: dict[str, Any], request_id: str, outcome: Outcome, detail: str = "") -> None:
     if "firedoor" not in context:
         return
     permit, call, at = context["firedoor"]
-    outcome = Outcome.ERROR if problem else Outcome.OK
     permit.made.append(
         CallRecord(
-            **call.model_dump(), at=at, request_id=request_id, outcome=outcome, detail=problem
+            **call.model_dump(), at=at, request_id=request_id, outcome=outcome, detail=detail
         )
     )
 

@@ -56,32 +56,30 @@ def command_and_control(
     )
 
 
-def api_abuse(scene: Scene, attacker: str = ATTACKER, at: datetime | None = None) -> dict[str, Any]:
+def api_abuse(scene: Scene, at: datetime | None = None) -> dict[str, Any]:
     """Alice's access key is used from an address on a threat list."""
     return finding(
         "UnauthorizedAccess:IAMUser/MaliciousIPCaller.Custom",
         5.0,
-        f"API GetCallerIdentity was invoked with alice's key from the listed address {attacker}.",
+        f"API GetCallerIdentity was invoked with alice's key from the listed address {ATTACKER}.",
         account=scene.account,
         region=scene.region,
         resource={"resourceType": "AccessKey", "accessKeyDetails": _alice(scene)},
         service={
             "resourceRole": "TARGET",
-            "action": api_call("GetCallerIdentity", "sts.amazonaws.com", attacker),
+            "action": api_call("GetCallerIdentity", "sts.amazonaws.com", ATTACKER),
             "additionalInfo": additional({"threatListName": "Example threat list"}),
         },
         at=at,
     )
 
 
-def credential_exfiltration(
-    scene: Scene, attacker: str = ATTACKER, at: datetime | None = None
-) -> dict[str, Any]:
+def credential_exfiltration(scene: Scene, at: datetime | None = None) -> dict[str, Any]:
     """The web server's own role credentials are used from outside of AWS."""
     return finding(
         "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS",
         8.0,
-        f"Credentials of {scene.role_name} created for {scene.web_id} were used from {attacker}.",
+        f"Credentials of {scene.role_name} created for {scene.web_id} were used from {ATTACKER}.",
         account=scene.account,
         region=scene.region,
         resource={
@@ -96,15 +94,13 @@ def credential_exfiltration(
         },
         service={
             "resourceRole": "TARGET",
-            "action": api_call("GetObject", "s3.amazonaws.com", attacker),
+            "action": api_call("GetObject", "s3.amazonaws.com", ATTACKER),
         },
         at=at,
     )
 
 
-def data_exfiltration(
-    scene: Scene, attacker: str = ATTACKER, at: datetime | None = None
-) -> dict[str, Any]:
+def data_exfiltration(scene: Scene, at: datetime | None = None) -> dict[str, Any]:
     """Alice's access key reads the bucket as it never did before."""
     bucket = {
         "arn": scene.bucket_arn,
@@ -129,7 +125,7 @@ def data_exfiltration(
         },
         service={
             "resourceRole": "TARGET",
-            "action": api_call("GetObject", "s3.amazonaws.com", attacker),
+            "action": api_call("GetObject", "s3.amazonaws.com", ATTACKER),
             "featureName": "S3DataEvents",
         },
         at=at,
@@ -143,13 +139,11 @@ def again(finding: dict[str, Any], at: datetime) -> dict[str, Any]:
     return {**finding, "updatedAt": _text(at), "service": {**service, **seen}}
 
 
-def envelope(
-    finding: dict[str, Any], id_: str = "cd2d702e-ab31-411b-9344-793ce56b1bc7"
-) -> dict[str, Any]:
+def envelope(finding: dict[str, Any]) -> dict[str, Any]:
     """Return the EventBridge event in which GuardDuty sends a finding."""
     return {
         "version": "0",
-        "id": id_,
+        "id": "cd2d702e-ab31-411b-9344-793ce56b1bc7",
         "detail-type": "GuardDuty Finding",
         "source": "aws.guardduty",
         "account": finding["accountId"],

@@ -7,7 +7,6 @@ sent. Findings are sent at once; AWS takes up to five minutes and repeats update
 
 import json
 import secrets
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from moto.guardduty.responses import GuardDutyResponse
 
 from firedoor.lab import patch
 from firedoor.lab.events import emit
+from firedoor.lab.paths import values
 from firedoor.lab.samples import SAMPLE_TYPES, sample
 
 _PATHS = ("", "/create", "/get", "/archive", "/unarchive", "/feedback")
@@ -80,7 +80,7 @@ def list_findings(self: GuardDutyResponse) -> str:
     found = [f for f in _findings(_detector(self)).values() if _matches(f, criterion)]
     if attribute := sort.get("attributeName"):
         found.sort(
-            key=lambda f: [_comparable(v) for v in _values(f, attribute)],
+            key=lambda f: [_comparable(v) for v in values(f, attribute)],
             reverse=sort.get("orderBy") == "DESC",
         )
     start = int(self._get_param("nextToken") or 0)
@@ -174,7 +174,7 @@ def _publish(detector: Detector, finding: dict[str, Any]) -> str:
 
 def _matches(finding: dict[str, Any], criterion: dict[str, dict[str, Any]]) -> bool:
     return all(
-        _holds(list(_values(finding, path)), name, wanted)
+        _holds(list(values(finding, path)), name, wanted)
         for path, condition in criterion.items()
         for name, wanted in condition.items()
     )
@@ -199,19 +199,6 @@ def _holds(values: list[Any], condition: str, wanted: Any) -> bool:
     raise InvalidInputError(
         f"The request is rejected because the condition {condition} is not emulated."
     )
-
-
-def _values(value: Any, path: str) -> Iterable[Any]:
-    """Yield what stands at a dotted path; a list's members all count."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _values(item, path)
-    elif not path:
-        yield value
-    elif isinstance(value, dict):
-        name, _, rest = path.partition(".")
-        if name in value:
-            yield from _values(value[name], rest)
 
 
 def _comparable(value: Any) -> Any:

@@ -6,7 +6,6 @@ those in `_PATHS`, strings, numbers and maps, joined as AWS does: values of one 
 """
 
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from moto.securityhub.models import SecurityHubBackend
 from moto.securityhub.responses import SecurityHubResponse
 
 from firedoor.lab import patch
+from firedoor.lab.paths import values
 
 _PATHS = {
     "AwsAccountId": "AwsAccountId",
@@ -100,7 +100,7 @@ def _matches(finding: dict[str, Any], filters: dict[str, list[dict[str, Any]]]) 
     # What was never triaged is new.
     finding = {"Workflow": {"Status": "NEW"}, "RecordState": "ACTIVE", **finding}
     return all(
-        _holds(list(_values(finding, _PATHS[name])), tests) for name, tests in filters.items()
+        _holds(list(values(finding, _PATHS[name])), tests) for name, tests in filters.items()
     )
 
 
@@ -131,15 +131,3 @@ def _is(value: Any, test: dict[str, Any]) -> bool:
     if "CONTAINS" in test["Comparison"]:
         return wanted in str(value)
     return str(value) == wanted
-
-
-def _values(value: Any, path: str) -> Iterable[Any]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _values(item, path)
-    elif not path:
-        yield value
-    elif isinstance(value, dict):
-        name, _, rest = path.partition(".")
-        if name in value:
-            yield from _values(value[name], rest)

@@ -28,7 +28,7 @@ class Answer(StrEnum):
 
 
 class Decision(Model):
-    """One vote. A later version carries the responder's signature over all other members."""
+    """One vote on one proposal."""
 
     incident: str
     step: str

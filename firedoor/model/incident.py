@@ -40,7 +40,7 @@ class Order(Model):
 
 
 class StepState(StrEnum):
-    """Where a step is; the last line of each group is where it can end."""
+    """Where a step is: on its way; then what came about; then what did not."""
 
     WAITING = "waiting"  # for the steps that it needs
     PLANNING = "planning"
@@ -65,6 +65,17 @@ MOVING = frozenset(
     {StepState.WAITING, StepState.PLANNING, StepState.ASKING, StepState.APPLYING, StepState.STARTED}
 )
 """The states from which a step goes on by itself or by a decision."""
+
+NOT_DONE = frozenset(
+    {
+        StepState.DENIED,
+        StepState.EXPIRED,
+        StepState.REFUSED,
+        StepState.FAILED,
+        StepState.SKIPPED,
+    }
+)
+"""The states in which what was wanted did not come about."""
 
 SUCCEEDED = frozenset({StepState.PROVEN, StepState.UNPROVEN, StepState.DRIFTED, StepState.DONE})
 """The states after which the steps that need it go on."""
@@ -117,14 +128,14 @@ class Entry(Model):
 
 
 def assess(steps: tuple[StepRecord, ...]) -> Status:
-    """Say how an open incident stands, from its steps: the worst first."""
+    """Say how an open incident stands, from its steps: first what somebody has to act on."""
     states = {step.state for step in steps}
     containments = {s.state for s in steps if s.capability.nature is Nature.CONTAINMENT}
     if StepState.ASKING in states:
         return Status.AWAITING_APPROVAL
     if containments & MOVING:
         return Status.RESPONDING
-    if containments & {StepState.DENIED, StepState.EXPIRED, StepState.REFUSED, StepState.FAILED}:
+    if containments & NOT_DONE:
         return Status.INCOMPLETE
     if containments & {StepState.UNPROVEN, StepState.DRIFTED}:
         return Status.UNPROVEN

@@ -91,7 +91,8 @@ class Outcome(StrEnum):
     """How one call ended."""
 
     OK = "ok"
-    ERROR = "error"
+    ERROR = "error"  # refused, so it changed nothing
+    UNKNOWN = "unknown"  # no answer, or a server error: reading back tells
 
 
 class CallRecord(Model):
@@ -124,6 +125,11 @@ class Failure(Model):
 
     attempt: int
     made: tuple[CallRecord, ...] = ()
+
+    @property
+    def changed_nothing(self) -> bool:
+        """Whether it is certain that neither this attempt nor an earlier one changed anything."""
+        return self.attempt == 1 and all(call.outcome is Outcome.ERROR for call in self.made)
 
 
 class Verdict(StrEnum):

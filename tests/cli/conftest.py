@@ -15,7 +15,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
-from activities.leases import claim, give_back
+from activities.containment import claim, give_back
 from firedoor.model.incident import Arrival, Incident, Status
 from firedoor.model.runbook import Approval
 from firedoor.settings import settings

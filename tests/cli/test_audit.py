@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 Cli = Callable[..., Awaitable[Any]]
 HISTORIES = Path(__file__).parent.parent / "histories"
@@ -62,6 +63,43 @@ async def test_incident_on_the_server_is_replayed(cli: Cli, incident: str) -> No
 
     assert ended.status == 0, ended
     assert ended.out.startswith(f"{incident}: the code decides the same, ")
+
+
+async def test_history_of_the_server_is_kept_and_replays_from_its_file(
+    cli: Cli, incident: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "kept"
+
+    asked = await cli("audit", "replay", incident, "--save", str(directory))
+
+    (file,) = directory.iterdir()
+    again = await cli("audit", "replay", str(file), TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert (file.name, asked.status) == (f"{incident.replace('/', '_')}.json", 0)
+    assert again == (0, asked.out, "")
+
+
+async def test_history_that_is_kept_is_not_written_over(
+    cli: Cli, incident: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"{incident.replace('/', '_')}.json"
+    file.write_text("kept")
+
+    ended = await cli("audit", "replay", incident, "--save", str(tmp_path))
+
+    assert ended == (2, "", f"firedoor: {file}: file exists\n")
+    assert file.read_text() == "kept"
+
+
+async def test_containment_is_replayed(cli: Cli, incident: str, client: Client) -> None:
+    await cli("approve", incident, "--yes", "--reason", "hostile")
+    known: Any = {}
+    while not (known.get("steps") and known["steps"][0]["leases"]):
+        known = (await cli("show", incident, "--json")).document
+
+    ended = await cli("audit", "replay", known["steps"][0]["leases"][0])
+
+    assert ended.status == 0, ended
+    assert ended.out.startswith("containment/")
 
 
 async def test_unknown_incident_is_refused(cli: Cli, incident: str) -> None:

@@ -91,6 +91,18 @@ async def test_unknown_incident_is_refused(cli: Cli, client: Client) -> None:
     assert exactly.err.startswith("firedoor: there is no incident/nothing;")
 
 
+@pytest.mark.parametrize("command", [("show",), ("close", "--reason", "x")])
+async def test_containment_is_no_incident(
+    cli: Cli, client: Client, command: tuple[str, ...]
+) -> None:
+    name, *options = command
+
+    ended = await cli(name, "containment/doors.close_door/x", *options)
+
+    expected = "this is a containment; expected an incident that holds it"
+    assert ended == (2, "", f"firedoor: containment/doors.close_door/x: {expected}\n")
+
+
 async def test_plan_is_shown_as_a_difference_with_its_digest(
     cli: Cli, incident: str, room: str, client: Client
 ) -> None:

@@ -1,15 +1,18 @@
 """The table of commands, and how commands end."""
 
+import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from firedoor import __version__
-from firedoor.cli.main import PLACES, STATUSES, app, load, one_line, status
+from firedoor.cli.main import PLACES, STATUSES, app, load
 from firedoor.errors import (
     BadInput,
     FiredoorError,
@@ -114,11 +117,48 @@ def test_misspelt_command_is_answered_with_the_nearest() -> None:
     ],
 )
 def test_exit_status_tells_what_kind_of_error_it_was(error: FiredoorError, expected: int) -> None:
-    assert status(error) == expected
+    assert error.exit_status == expected
 
 
-def test_error_is_one_line_that_cannot_act_on_the_terminal() -> None:
-    assert one_line("a\n  b\x1b[2Jc\x7f") == "a b[2Jc"
+def test_asking_for_a_decision_loads_nothing_that_draws_while_it_waits() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from firedoor.cli import main;"
+        "CliRunner().invoke(main.app, ['approve', '--help']);"
+        "print('firedoor.cli.decisions' in sys.modules, 'rich.live' in sys.modules)"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert loaded.stdout.split() == ["True", "False"]
+
+
+async def test_each_problem_of_an_error_has_a_line_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("id: bad\ntitel: x\n")
+
+    ended = await cli("runbooks", "list", FIREDOOR_RUNBOOKS=str(tmp_path))
+
+    lines = ended.err.splitlines()
+    assert (ended.status, ended.out, len(lines)) == (2, "", 3)
+    assert all(line.startswith(f"firedoor: {tmp_path}/bad.yaml:") for line in lines)
+
+
+async def test_worker_as_a_module_tells_an_error_in_one_line_too(cli: Cli) -> None:
+    def run(**environment: str) -> Any:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "worker"],
+            capture_output=True, text=True, check=False, timeout=60,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+
+    nobody = await asyncio.to_thread(run)
+    nowhere = await asyncio.to_thread(run, FIREDOOR_CONFIG="/nowhere.toml")
+
+    expected = "firedoor: no Temporal server answers at 127.0.0.1:1\n"
+    assert (nobody.returncode, nobody.stderr) == (3, expected)
+    expected = "firedoor: FIREDOOR_CONFIG: /nowhere.toml: no such file\n"
+    assert (nowhere.returncode, nowhere.stderr) == (2, expected)
 
 
 async def test_error_is_told_in_one_line_without_a_traceback(cli: Cli) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from firedoor.cli import render
-from firedoor.model.plan import Call, Change, Check, Plan, Target
+from firedoor.model.plan import Call, CallRecord, Change, Check, Outcome, Plan, Receipt, Target
 from firedoor.testing import NOW, instance
 
 
@@ -117,6 +117,51 @@ def test_changed_values_cannot_act_on_the_terminal() -> None:
     text = read(render.change(change))
 
     assert not {"\x1b", "\x9b"} & set(text)
+
+
+def test_only_the_cell_of_the_status_is_coloured_by_it() -> None:
+    row = (render.status("incomplete"), "incomplete", "other\x9b2J")
+    console = Console(file=io.StringIO(), width=80, color_system="truecolor", force_terminal=True)
+
+    with console.capture() as captured:
+        console.print(render.table(("status", "types", "note"), [row]))
+
+    text = captured.get()
+    assert (text.count("\x1b[1;31mincomplete"), text.count("incomplete")) == (1, 2)
+    assert "\x9b" not in text
+
+
+def test_undoing_shows_the_changes_backwards() -> None:
+    door = Change(resource="door", attribute="state", before="open", after="closed")
+    lock = Change(resource="lock", attribute="state", before="off", after="on")
+
+    text = read(render.undo(plan(changes=(door, lock))))
+
+    assert text.index("- on") < text.index("+ off") < text.index("- closed") < text.index("+ open")
+
+
+@pytest.mark.parametrize(
+    ("detail", "request_id", "expected"),
+    [
+        ("", "r-1", "ec2:StopInstances  ok  r-1"),
+        ("", "", "ec2:StopInstances  ok"),
+        ("too  many   calls", "r-1", "ec2:StopInstances  ok  too  many   calls  r-1"),
+    ],
+)
+def test_call_is_told_with_what_is_known_of_it(detail: str, request_id: str, expected: str) -> None:
+    made = CallRecord(
+        service="ec2",
+        operation="StopInstances",
+        parameters={},
+        at=NOW,
+        request_id=request_id,
+        outcome=Outcome.OK,
+        detail=detail,
+    )
+
+    (line,) = render.receipts([Receipt(plan_digest="", at=NOW, calls=(made,))])
+
+    assert read(line) == f"{render.instant(NOW)}  {expected}"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,18 @@ steps:
 """
 
 
+TELLING = """\
+id: test
+title: Test
+when:
+  types: [Other:X]
+steps:
+  - id: tell
+    do: notify
+    approval: auto
+"""
+
+
 @pytest.fixture
 def misspelt(tmp_path: Path) -> Path:
     file = tmp_path / "test.yaml"
@@ -52,11 +64,76 @@ async def test_problems_are_a_json_array(cli: Cli, misspelt: Path) -> None:
     assert [(p["line"], p["step"]) for p in ended.document] == [(7, "isolate")]
 
 
+@pytest.fixture
+def rival() -> str:
+    """A runbook that answers what an installed one answers, as exactly."""
+    return TELLING.replace("Other:X", '"UnauthorizedAccess:EC2/SSHBruteForce"')
+
+
+async def test_tie_with_an_installed_runbook_is_a_problem(
+    cli: Cli, tmp_path: Path, rival: str
+) -> None:
+    file = tmp_path / "test.yaml"
+    file.write_text(rival)
+
+    ended = await cli("runbooks", "lint", str(file))
+
+    assert (ended.status, ended.err) == (1, "firedoor: 1 problem in runbooks\n")
+    assert ended.out.startswith(f"{file}:4: `UnauthorizedAccess:EC2/SSHBruteForce` matches as ")
+    assert "brute_force.yaml" in ended.out
+
+
+async def test_file_stands_for_the_installed_one_of_its_name(
+    cli: Cli, tmp_path: Path, rival: str
+) -> None:
+    file = tmp_path / "brute_force.yaml"
+    file.write_text(rival.replace("id: test", "id: brute_force"))
+
+    ended = await cli("runbooks", "lint", str(file))
+
+    assert ended == (0, "", "")
+
+
+async def test_our_own_runbooks_are_checked_with_the_installed_ones(
+    cli: Cli, tmp_path: Path, rival: str
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "test.yaml").write_text(rival)
+
+    ended = await cli("runbooks", "lint", FIREDOOR_RUNBOOKS=str(own))
+
+    assert (ended.status, ended.err) == (1, "firedoor: 1 problem in runbooks\n")
+
+
+async def test_file_that_is_not_there_is_bad_input(cli: Cli) -> None:
+    ended = await cli("runbooks", "lint", "nowhere.yaml")
+
+    expected = "firedoor: nowhere.yaml: it cannot be read: No such file or directory\n"
+    assert ended == (2, "", expected)
+
+
 async def test_list_and_show_agree(cli: Cli) -> None:
     listed = await cli("runbooks", "list", "--json")
     shown = await cli("runbooks", "show", "default", "--json")
 
-    assert shown.document in listed.document
+    document = shown.document
+    actions = document.pop("actions")
+    assert document in listed.document
+    assert list(actions) == [step["id"] for step in document["steps"]]
+
+
+async def test_show_says_what_each_action_does_and_answers(cli: Cli) -> None:
+    text = await cli("runbooks", "show", "compromised_instance")
+    shown = await cli("runbooks", "show", "compromised_instance", "--json")
+
+    (isolate,) = shown.document["actions"]["isolate"]
+    assert (isolate["action"], isolate["nature"]) == ("aws.isolate_instance", "containment")
+    assert f"aws.isolate_instance: {isolate['summary']}\n" in text.out
+    assert (
+        f"ATT&CK {', '.join(isolate['techniques'])};"
+        f" D3FEND {', '.join(isolate['countermeasures'])}; CSF {isolate['function']}\n"
+    ) in text.out
 
 
 async def test_unknown_runbook_is_refused(cli: Cli) -> None:

@@ -1,11 +1,13 @@
 """AWS clients: what they let through, what they record, and what their errors become."""
 
+import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from firedoor import errors
-from firedoor.cloud.aws import Aws, connect
+from firedoor.cloud.aws import SIDE_BY_SIDE, Aws, connect
 from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.plan import LATER, Call, Outcome
@@ -33,12 +35,30 @@ def test_rule_1_nothing_happens_that_was_not_planned(
         aws.call(entry(scene))
     with aws.only([entry(scene)]), pytest.raises(errors.UnplannedCall):
         aws.call(entry(scene, CidrBlock="203.0.113.0/24"))
-    with aws.only([entry(scene)]), pytest.raises(errors.UnplannedCall):
-        aws.call(entry(scene, Tags=[]))
+    with aws.only([entry(scene, Tags=[])]), pytest.raises(errors.UnplannedCall):
+        aws.call(entry(scene))
     with aws.only([entry(scene)]), pytest.raises(errors.UnplannedCall):
         aws.client("ec2").terminate_instances(InstanceIds=[scene.web_id])
 
     assert lab.control("GET", "firedoor/calls") == []
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("sts", "get_session_token"),  # hands out credentials
+        ("sts", "get_federation_token"),
+        ("ecr", "get_authorization_token"),
+        ("cognito-identity", "get_open_id_token"),
+    ],
+)
+def test_rule_1_what_only_sounds_like_reading_is_a_change(
+    aws: Aws, service: str, operation: str
+) -> None:
+    arguments = {"get_federation_token": {"Name": "x"}, "get_open_id_token": {"IdentityId": "r:x"}}
+
+    with pytest.raises(errors.UnplannedCall):
+        getattr(aws.client(service), operation)(**arguments.get(operation, {}))
 
 
 def test_rule_1_plan_in_force_ends_with_its_block(aws: Aws, scene: Scene) -> None:
@@ -59,6 +79,27 @@ def test_rule_1_holds_in_the_threads_of_an_action(aws: Aws, scene: Scene) -> Non
             aws.together(_caller(aws, entry(scene, 52)))
 
     assert sorted(str(made.parameters["RuleNumber"]) for made in permit.made) == ["50", "51"]
+
+
+def test_together_takes_any_number_of_reads_and_keeps_their_order(aws: Aws) -> None:
+    assert aws.together() == []
+    assert aws.together(*(partial(int, number) for number in range(40))) == list(range(40))
+
+
+def test_together_reads_no_more_at_once_than_aws_bears(aws: Aws) -> None:
+    full = threading.Barrier(SIDE_BY_SIDE)
+    running: list[int] = []
+    seen: list[int] = []
+
+    def read() -> None:
+        running.append(1)
+        seen.append(len(running))
+        full.wait(10)
+        running.pop()
+
+    aws.together(*[read] * (2 * SIDE_BY_SIDE))
+
+    assert max(seen) == SIDE_BY_SIDE
 
 
 def test_what_only_an_earlier_call_can_tell_may_be_anything(aws: Aws, scene: Scene) -> None:
@@ -98,6 +139,7 @@ def test_error_carries_what_was_made_before_it(aws: Aws, scene: Scene) -> None:
     [
         ("RequestLimitExceeded", 503, errors.Throttled),
         ("Throttling", 400, errors.Throttled),
+        ("SomethingNew", 429, errors.Throttled),
         ("UnauthorizedOperation", 403, errors.AccessDenied),
         ("InvalidInstanceID.NotFound", 400, errors.NotFound),
         ("NetworkAclEntryLimitExceeded", 400, errors.QuotaExceeded),
@@ -129,7 +171,7 @@ def test_lost_answer_is_unknown_and_not_sent_again(
         aws.call(entry(scene))
 
     assert lost.value.retryable
-    assert lost.value.made[0].detail.startswith("unknown")
+    assert lost.value.made[0].outcome is Outcome.UNKNOWN
     assert len(lab.control("GET", "firedoor/calls")) == 1
 
 

@@ -14,7 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.leases import claim, give_back
+from activities.containment import claim, give_back
 from firedoor.settings import settings
 from firedoor.testing import World
 from worker.actions import activities_of

@@ -9,7 +9,7 @@ from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.testing import WorkflowEnvironment
 
-from firedoor.errors import AccessDenied, Unavailable
+from firedoor.errors import AccessDenied, PlanStale, Unavailable
 from firedoor.model.containment import (
     Claim,
     Grant,
@@ -118,6 +118,59 @@ async def test_what_an_unknown_outcome_did_is_taken_back(
     returned = await give_back(client, grant.lease.id, "incident/one")
     assert returned.lease.state is LeaseState.OPEN
     assert world.doors[room.id] == "open"
+
+
+async def test_stale_after_an_attempt_of_unknown_outcome_is_kept_to_be_taken_back(
+    client: Client, world: World, room: Resource
+) -> None:
+    plan = planned(world, room, "incident/one")
+    world.trouble["apply"] = [Unavailable("Timeout", "no answer", "Close"), PlanStale("changed")]
+
+    grant = await acquire(client, plan)
+
+    assert grant.kind is GrantKind.STALE
+    assert (grant.lease.state, grant.lease.applied) == (LeaseState.FAILED, (plan,))
+    assert (await give_back(client, grant.lease.id, "incident/one")).lease.state is LeaseState.OPEN
+
+
+@pytest.mark.golden
+async def test_claim_after_drift_brings_the_effect_about_again(
+    client: Client, world: World, room: Resource
+) -> None:
+    first = await acquire(client, planned(world, room, "incident/one"))
+    world.doors[room.id] = "open"  # somebody opened it, and nobody looked yet
+
+    second = await acquire(client, planned(world, room, "incident/two"))
+
+    assert (first.kind, second.kind) == (GrantKind.GRANTED, GrantKind.GRANTED)
+    assert world.doors[room.id] == "closed"
+    assert second.lease.proof is not None
+    assert second.lease.proof.verdict is Verdict.PROVEN
+    assert len(second.lease.applied) == 1
+
+
+@pytest.mark.golden
+async def test_cancelled_containment_goes_on_holding(
+    client: Client, world: World, room: Resource
+) -> None:
+    grant = await acquire(client, planned(world, room, "incident/one"))
+    handle = client.get_workflow_handle(grant.lease.id)
+
+    await handle.cancel(reason="wrong button")
+    returned = await give_back(client, grant.lease.id, "incident/one")
+
+    assert returned.lease.state is LeaseState.OPEN
+    assert world.doors[room.id] == "open"
+    await handle.result()
+
+
+async def test_same_claim_twice_is_one_holder(client: Client, world: World, room: Resource) -> None:
+    plan = planned(world, room, "incident/one")
+
+    grants = [await acquire(client, plan) for _ in range(2)]
+
+    assert len(grants[1].lease.holders) == 1
+    assert world.calls == [f"close {room.id}"]
 
 
 async def test_claim_after_a_failed_one_is_applied(

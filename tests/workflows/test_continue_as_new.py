@@ -11,7 +11,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.leases import claim, give_back
+from activities.containment import claim, give_back
 from firedoor.model.containment import Lease
 from firedoor.model.decision import Ruling
 from firedoor.model.incident import Close, Incident, Release, Released, Status, StepState

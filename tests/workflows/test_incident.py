@@ -11,6 +11,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from firedoor.errors import AccessDenied, Unavailable
+from firedoor.model.containment import Notice
 from firedoor.model.decision import Answer, Decision, Ruling
 from firedoor.model.finding import Finding, Resource
 from firedoor.model.incident import (
@@ -23,6 +24,7 @@ from firedoor.model.incident import (
     StepRecord,
     StepState,
 )
+from firedoor.model.plan import Verdict
 from firedoor.model.runbook import Approval
 from firedoor.testing import NOW, RESPONDER, World, finding, instance, step
 from worker.client import Handover, ask, deliver
@@ -542,17 +544,128 @@ async def test_rule_4_lost_answer_is_read_back_and_done_once(
 async def test_cancelled_incident_applies_nothing_more_and_holds_what_it_holds(
     client: Client, world: World, fire: Finding
 ) -> None:
-    steps = (step("door", "close_door"), step("photo", "photograph", "door", **ASK))
-    handle = await started(client, world.arrival(fire, *steps))
-    await until(handle, at_rest)
+    other = instance(f"i-{uuid4().hex[:17]}")
+    steps = (step("door", "close_door"), step("doors", "close_door", "door", on="instance", **ASK))
+    both = fire.model_copy(update={"related": (other,)})
+    handle = await started(client, world.arrival(both, *steps))
+    asked = one(await until(handle, asking), "doors")
 
     await handle.cancel(reason="wrong button")
+    await until(handle, lambda i: any(e.event == "incident.cancelled" for e in i.timeline))
+    await decide(handle, decision(handle, asked))
 
-    still = await until(handle, lambda i: any(e.event == "incident.cancelled" for e in i.timeline))
-    assert one(still, "door").leases
+    still = await until(handle, at_rest)
+    assert states(still) == {"door": StepState.PROVEN, "doors": StepState.SKIPPED}
+    assert world.doors == {fire.subject.id: "closed"}
     await release(handle)
     await close(handle)
     assert (await handle.result()).status is Status.CLOSED
+
+
+async def test_rule_3_lease_is_on_record_before_it_is_claimed(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.gates["apply"] = threading.Event()
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+
+    claiming = one(await until(handle, lambda i: bool(one(i, "door").leases)), "door")
+    assert claiming.state is StepState.APPLYING
+
+    world.gates["apply"].set()
+    assert one(await until(handle, at_rest), "door").leases == claiming.leases
+
+
+async def test_rule_7_evidence_that_has_to_end_is_waited_for_to_its_end(
+    clocks: WorkflowEnvironment, client: Client, world: World, fire: Finding
+) -> None:
+    world.photographs_ready = False
+    steps = (step("film", "film"), step("door", "close_door", "film"))
+    handle = await started(client, world.arrival(fire, *steps))
+    await until(handle, lambda i: states(i) == {"film": "started", "door": "applying"})
+    assert world.doors == {}
+
+    world.photographs_ready = True
+    await clocks.fast_forward(handle, timedelta(minutes=5))
+
+    await until(handle, at_rest)
+    assert world.doors == {fire.subject.id: "closed"}
+
+
+async def test_evidence_is_what_was_taken_and_what_reading_back_found(
+    client: Client, world: World, fire: Finding
+) -> None:
+    handle = await started(client, world.arrival(fire, step("photo", "photograph")))
+
+    kept = one(await until(handle, at_rest), "photo").evidence
+    room = fire.subject.id
+    assert [item.name for item in kept] == [f"{room}.jpg", f"{room} on paper"]
+
+
+async def test_release_of_what_was_terminated_is_no_success(
+    client: Client, world: World, fire: Finding
+) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    lease = one(await until(handle, at_rest), "door").leases[0]
+    await client.get_workflow_handle(lease).terminate()
+
+    (door,) = (await release(handle)).steps
+
+    assert door.state is StepState.FAILED
+    assert "terminated from outside, and what it changed is still there" in door.reason
+    assert door.leases == (lease,)
+
+
+async def test_finding_that_any_ended_incident_answered_starts_nothing(
+    client: Client, world: World, fire: Finding
+) -> None:
+    first = world.arrival(fire, step("photo", "photograph"))
+    later = fire.model_copy(update={"id": "f-2"})
+    for arrival in (first, world.arrival(later, step("photo", "photograph"))):
+        handle = await started(client, arrival)
+        await until(handle, at_rest)
+        await close(handle)
+        await handle.result()
+    await listed(client, handle.id, 2)
+
+    assert (await deliver(client, first)).outcome is Handover.REPEATED
+
+
+async def listed(client: Client, incident: str, runs: int) -> None:
+    """Wait until the server lists as many ended runs: that comes a moment later."""
+    ended = f"WorkflowId = '{incident}' AND ExecutionStatus = 'Completed'"
+    for _ in range(100):
+        if (await client.count_workflows(ended)).count == runs:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the server does not list them")
+
+
+async def test_second_release_with_the_same_words_is_another_one(
+    client: Client, world: World, fire: Finding
+) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(handle, at_rest)
+    world.trouble["revert"] = [AccessDenied("AccessDenied", "not now", "Open")]
+
+    first = await release(handle)
+    assert first.steps[0].state is StepState.FAILED
+    second = await release(handle)
+
+    assert second.steps[0].state is StepState.RELEASED
+    assert world.doors[fire.subject.id] == "open"
+
+
+async def test_news_of_a_containment_that_is_not_held_changes_nothing(
+    client: Client, world: World, fire: Finding
+) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    proven = one(await until(handle, at_rest), "door")
+    drifted = proven.proofs[0].model_copy(update={"verdict": Verdict.DRIFTED})
+
+    await handle.signal("notice", Notice(lease="containment/of/others", step="door", proof=drifted))
+
+    await deliver(client, world.arrival(fire.model_copy(update={"id": "f-2"}), step("t", "tell")))
+    assert one(await until(handle, lambda i: len(i.steps) == 2), "door").state is StepState.PROVEN
 
 
 async def test_rule_3_plan_is_in_history_before_the_first_change(

@@ -12,7 +12,7 @@ from activities.aws._quarantine import TAGS
 from activities.aws.isolate_instance import apply, revert, verify
 from firedoor.action import NoParams
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, NotFound, PlanStale, Throttled, Unavailable
+from firedoor.errors import CloudError, PlanStale, Throttled, Unavailable
 from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.finding import Cloud, Kind, Resource
@@ -194,24 +194,28 @@ def test_missing_permission_shows_before_the_vote(aws: Aws, scene: Scene, lab: E
     assert check(plan, "may CreateSecurityGroup").ok
 
 
-def test_unknown_instance_is_not_found(aws: Aws, scene: Scene) -> None:
-    with pytest.raises(NotFound):
-        planned(aws, scene, "i-0123456789abcdef0")
-
-
 # Refusals
 
 
-def test_terminated_instance_is_refused(aws: Aws, scene: Scene, ec2: Any) -> None:
-    ec2.terminate_instances(InstanceIds=[scene.web_id])
+@pytest.mark.parametrize("listed", [False, True])
+def test_instance_that_is_gone_is_refused(aws: Aws, scene: Scene, ec2: Any, listed: bool) -> None:
+    id = gone(aws, ec2, scene.web_id) if listed else "i-0123456789abcdef0"
+
+    plan = planned(aws, scene, id)
+
+    assert plan.refusals == (
+        f"{id} does not exist any more: isolate what took its place, and revoke the role it had, as"
+        " what it was handed lives for up to 6 h",
+    )
+    assert (plan.changes, plan.calls, plan.undo) == ((), (), ())
+
+
+def test_instance_that_has_no_interface_is_refused(aws: Aws, scene: Scene) -> None:
     on_answer(aws, "DescribeNetworkInterfaces", lambda answer: answer["NetworkInterfaces"].clear())
 
     plan = planned(aws, scene, scene.web_id)
 
-    assert plan.refusals == (
-        f"{scene.web_id} is terminated and has no network interface to isolate",
-    )
-    assert plan.calls == ()
+    assert plan.refusals == (f"{scene.web_id} is running and has no network interface to isolate",)
 
 
 @pytest.mark.parametrize(
@@ -892,6 +896,13 @@ def before_call(aws: Aws, operation: str, do: Callable[[], Any]) -> None:
             happened.set()
 
     aws.client("ec2").meta.events.register(f"before-call.ec2.{operation}", called)
+
+
+def gone(aws: Aws, ec2: Any, instance: str) -> str:
+    """End an instance, which AWS lists for a while longer, but without interfaces."""
+    ec2.terminate_instances(InstanceIds=[instance])
+    on_answer(aws, "DescribeNetworkInterfaces", lambda answer: answer["NetworkInterfaces"].clear())
+    return instance
 
 
 def on_answer(

@@ -146,10 +146,17 @@ def test_instance_without_volumes_has_nothing_to_snapshot(scene: Scene, aws: Aws
     assert verify(plan, aws).verdict is Verdict.PROVEN
 
 
-def test_instance_that_is_gone_is_refused(aws: Aws) -> None:
-    plan = planned("i-0123456789abcdef0", aws)
+@pytest.mark.parametrize("listed", [False, True])
+def test_instance_that_is_gone_is_refused(scene: Scene, aws: Aws, listed: bool) -> None:
+    id = scene.web_id if listed else "i-0123456789abcdef0"
+    boto3.client("ec2").terminate_instances(InstanceIds=[scene.web_id])
 
-    assert "does not exist" in plan.refusals[0]
+    plan = planned(id, aws)
+
+    assert plan.refusals == (
+        f"{id} does not exist any more: look for older snapshots and images of it by its tags",
+    )
+    assert plan.calls == ()
 
 
 def test_instance_store_is_named_as_left_out(scene: Scene, aws: Aws) -> None:

@@ -1,0 +1,130 @@
+"""The two messages that an incident sends to a containment."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import (
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.heartbeat import beating
+from firedoor import telemetry
+from firedoor.model.base import digest
+from firedoor.model.containment import (
+    Claim,
+    Grant,
+    Holding,
+    Lease,
+    LeaseState,
+    Return,
+    Returned,
+    containment_id,
+)
+
+# How long a workflow task may be with a worker before another one gets it: the time in which
+# incidents and containments go on after a worker was killed.
+TASK_TIMEOUT = timedelta(seconds=4)
+
+# How long a message waits for the turn of a workflow that is under way.
+TURN = 0.02
+TURNS = 250
+
+
+# Where nothing is held any more, because all of it was given back.
+ENDED_WELL = {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW}
+
+
+@activity.defn(name="containment.claim")
+async def claim(claim: Claim) -> Grant:
+    """Acquire the lease that a plan is about; start its containment if nobody holds it yet."""
+    lease = containment_id(claim.plan)
+    client = activity.client()
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+        "Containment",
+        Holding(id=lease),
+        id=lease,
+        task_queue=activity.info().task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        task_timeout=TASK_TIMEOUT,
+        static_summary=claim.plan.summary,
+    )
+    with telemetry.bind(incident=claim.incident, step=claim.step):
+        await at_rest(client.get_workflow_handle(lease))
+        # The id makes a repeat of this activity the same update, with the same answer.
+        grant: Grant = await beating(
+            client.execute_update_with_start_workflow(
+                "acquire",
+                claim,
+                start_workflow_operation=start,
+                id=digest(claim),
+                result_type=Grant,
+            )
+        )
+    return grant
+
+
+@activity.defn(name="containment.give_back")
+async def give_back(back: Return) -> Returned:
+    """Return a lease; the containment reverts its effect if nobody else holds it."""
+    containment = activity.client().get_workflow_handle(back.lease)
+    with telemetry.bind(incident=back.incident, step=back.step):
+        await at_rest(containment)
+        try:
+            update = containment.execute_update(
+                "give_back", back, id=_unique(back), result_type=Returned
+            )
+            returned: Returned = await beating(update)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return await _of_one_that_ended(containment)
+    return returned
+
+
+async def at_rest(workflow: WorkflowHandle[Any, Any]) -> None:
+    """Wait until no task of a workflow is pending, before a message is sent to it.
+
+    When a worker was killed, a task may wait for it while another worker answers a query from the
+    same history. A message that comes in between is then applied in another order than the one
+    that is recorded, and the history does not replay (temporalio 1.35).
+    """
+    for _ in range(TURNS):
+        try:
+            description = await workflow.describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return
+        if not description.raw_description.HasField("pending_workflow_task"):
+            return
+        await asyncio.sleep(TURN)
+
+
+async def _of_one_that_ended(containment: WorkflowHandle[Any, Any]) -> Returned:
+    """Say what is left of a containment that does not run: nothing, unless it was forced to end."""
+    try:
+        status = (await containment.describe()).status
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        status = WorkflowExecutionStatus.COMPLETED  # it never began, or ended long ago
+    if status in ENDED_WELL:
+        return Returned(lease=Lease(id=containment.id, state=LeaseState.OPEN))
+    how = status.name.lower() if status else "lost"
+    return Returned(
+        lease=Lease(id=containment.id, state=LeaseState.FAILED),
+        problem=f"{containment.id} was {how} from outside, and what it changed is still there: "
+        "undo it by hand, as the plan's undo says",
+    )
+
+
+def _unique(back: Return) -> str:
+    """One id for all attempts of this activity, another for the next release of the same lease."""
+    info = activity.info()
+    return f"{digest(back)}/{info.workflow_run_id}/{info.activity_id}"
