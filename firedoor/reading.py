@@ -50,6 +50,8 @@ def parse(document: Any, name: str) -> tuple[Finding, ...]:
 
 
 def _parse_all(documents: list[Any], name: str) -> tuple[Finding, ...]:
+    if not documents:
+        raise NotAFinding(name.removesuffix(": "), "", "expected findings, but the list is empty")
     found = (_parse_one(document, f"{name}[{n}]") for n, document in enumerate(documents))
     return tuple(chain.from_iterable(found))
 

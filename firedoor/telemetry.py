@@ -11,6 +11,8 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.types import EventDict, Processor
 
+from firedoor.errors import BadInput
+
 if TYPE_CHECKING:
     from temporalio.runtime import Runtime
 
@@ -60,7 +62,8 @@ def bind(*, incident: str, step: str) -> AbstractContextManager[None]:
 def runtime(metrics: str | None) -> "Runtime":
     """Return the Temporal runtime of this process, whose own logs go where ours go.
 
-    `metrics` is the host:port on which Prometheus finds the metrics; None means no metrics.
+    `metrics` is the host:port on which Prometheus finds the metrics; None means no metrics. Raises
+    `BadInput` if it is no address, or taken.
     """
     from temporalio import activity, workflow  # takes 0.1 s, which not every command has to pay
     from temporalio import runtime as temporal
@@ -80,12 +83,17 @@ def runtime(metrics: str | None) -> "Runtime":
         counters_total_suffix=True,
         unit_suffix=True,
     )
-    return temporal.Runtime(
-        telemetry=temporal.TelemetryConfig(
-            logging=logs, metrics=prometheus or None, global_tags={"service": "firedoor"}
-        ),
-        worker_heartbeat_interval=timedelta(seconds=10),
-    )
+    try:
+        return temporal.Runtime(
+            telemetry=temporal.TelemetryConfig(
+                logging=logs, metrics=prometheus or None, global_tags={"service": "firedoor"}
+            ),
+            worker_heartbeat_interval=timedelta(seconds=10),
+        )
+    except (RuntimeError, ValueError) as error:
+        if metrics is None:
+            raise
+        raise BadInput("metrics", metrics, str(error)) from error
 
 
 def _common() -> list[Processor]:

@@ -27,7 +27,6 @@ FORMS: dict[str, tuple[str, list[str]]] = {
     "one line": (json.dumps(TARGET) + "\n", IDS[:1]),
     "a list": (json.dumps([TARGET, ACTOR]), IDS),
     "a list over many lines": (json.dumps([TARGET, ACTOR], indent=2), IDS),
-    "an empty list": ("[]", []),
     "JSON lines": (json.dumps(TARGET) + "\n" + json.dumps(ACTOR) + "\n", IDS),
     "JSON lines with empty ones": (f"\n{json.dumps(TARGET)}\r\n\n{json.dumps(ACTOR)}\n\n", IDS),
     "an answer of the API": (json.dumps({"Findings": [TARGET["detail"], ACTOR["detail"]]}), IDS),
@@ -166,3 +165,9 @@ def test_a_finding_with_anything_in_any_place_is_read_or_refused(data: st.DataOb
     parent[last] = data.draw(JSON)
 
     assert is_answered(parse, document, 1)
+
+
+@pytest.mark.parametrize("nothing", ["[]", '{"Findings": []}'])
+def test_empty_list_is_no_finding(nothing: str) -> None:
+    with pytest.raises(NotAFinding, match="the list is empty"):
+        tuple(read(nothing, "empty.json"))

@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from firedoor import telemetry
+from firedoor.errors import BadInput
 
 GREETING = """
 from datetime import timedelta
@@ -22,6 +23,7 @@ import structlog
 from temporalio import activity, workflow
 
 from firedoor import telemetry
+from firedoor.errors import BadInput
 
 log = structlog.get_logger("firedoor.greeting")
 
@@ -221,3 +223,9 @@ def test_a_terminal_gets_no_nulls_and_no_json() -> None:
 
     assert "queue=q" in stream.getvalue()
     assert "None" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999"])
+def test_metrics_address_that_is_none_is_bad_input(address: str) -> None:
+    with pytest.raises(BadInput, match=f"metrics: {address}"):
+        telemetry.runtime(address)

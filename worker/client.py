@@ -24,6 +24,7 @@ from firedoor.settings import login, settings
 
 T = TypeVar("T")
 
+PATIENCE = 10  # seconds
 RETRIES = 20
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 
@@ -50,13 +51,14 @@ async def connect(**options: Any) -> Client:
     """
     target = _profile()
     try:
-        return await Client.connect(
-            **target,
-            data_converter=pydantic_data_converter,
-            identity=f"firedoor/{login()}@{socket.gethostname()}",
-            **options,
-        )
-    except RuntimeError as error:
+        async with asyncio.timeout(PATIENCE):  # with a server that accepts, and then says nothing
+            return await Client.connect(
+                **target,
+                data_converter=pydantic_data_converter,
+                identity=f"firedoor/{login()}@{socket.gethostname()}",
+                **options,
+            )
+    except (RuntimeError, TimeoutError) as error:
         raise Unreachable(f"no Temporal server answers at {target['target_host']}") from error
 
 

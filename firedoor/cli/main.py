@@ -14,8 +14,8 @@ from firedoor import __version__
 from firedoor.errors import FiredoorError
 
 STATUSES = (
-    "Exit status: 0 done; 1 refused, failed, not found, or problems found; 2 bad input; 3 no server answers;"
-    " 130 interrupted."
+    "Exit status: 0 done; 1 refused, failed, not found, or problems found; 2 bad input;"
+    " 3 no server answers; 130 interrupted."
 )
 
 

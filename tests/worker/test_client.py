@@ -1,5 +1,6 @@
 """Connecting, and what a worker requires of its server."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ async def test_server_that_is_not_there_is_said_with_its_address(profile: Path) 
 
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
         await connect()
+
+
+async def test_server_that_accepts_and_says_nothing_is_given_up(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.client.PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        profile.write_text(f'[profile.default]\naddress = "127.0.0.1:{silent.getsockname()[1]}"\n')
+
+        with pytest.raises(Unreachable, match="no Temporal server answers"):
+            await connect()
 
 
 async def test_api_key_is_never_sent_without_tls(profile: Path) -> None:
