@@ -5,7 +5,7 @@ All four are synchronous and know nothing of Temporal. `plan` and `verify` only 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,7 +47,7 @@ class Action:
 
     `plan(target, params, cloud)` returns one plan for each thing that the step concerns: mostly
     one, but an address is blocked in each network ACL on its own lease. An empty tuple says that
-    there is nothing to do. The first line of its docstring is what an approver reads.
+    there is nothing to do. The first line of its docstring says what the action does, wherever actions are listed.
     """
 
     nature: Nature
@@ -59,14 +59,14 @@ class Action:
     params: type[Model] = NoParams
     permissions: Permissions
     barrier: Barrier = Barrier.STARTED
-    evidence_first: tuple[str, ...] = field(default=())  # effects that a runbook must order before
+    evidence_first: tuple[str, ...] = ()  # effects that a runbook must order before
     techniques: tuple[str, ...] = ()  # MITRE ATT&CK that it answers
     countermeasures: tuple[str, ...] = ()  # MITRE D3FEND
     function: str = "RS.MI"  # NIST CSF 2.0 category
 
     @property
     def summary(self) -> str:
-        """What an approver reads first."""
+        """What the action does, in a sentence."""
         return (self.plan.__doc__ or "").partition("\n")[0]
 
 

@@ -31,7 +31,7 @@ def test_there_are_actions_and_sources_to_hold_rules_about() -> None:
 
 
 @each_action
-def test_an_approver_reads_one_imperative_sentence(action: Action) -> None:
+def test_an_action_says_in_one_imperative_sentence_what_it_does(action: Action) -> None:
     assert re.fullmatch(r"[A-Z][a-z]*[a-rt-z] .*\.", action.summary)
 
 

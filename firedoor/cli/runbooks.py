@@ -134,7 +134,7 @@ def _simulate(finding: Finding) -> Simulation:
 
 def _plan(record: StepRecord, finding: Finding, policy: Policy, at: datetime) -> Planned:
     """Plan a step for all its subjects, as a worker would."""
-    from worker.actions import plan_all  # Temporal's SDK, which no other command here needs
+    from worker.actions import plan_all  # no other command here performs actions
 
     id, plans = record.capability.action, list[Plan]()
     for subject in record.subjects:
