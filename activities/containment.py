@@ -1,7 +1,5 @@
 """The two messages that an incident sends to a containment."""
 
-import asyncio
-from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
@@ -14,6 +12,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.heartbeat import beating
+from activities.turns import TASK_TIMEOUT, at_rest
 from firedoor import telemetry
 from firedoor.model.base import digest
 from firedoor.model.containment import (
@@ -26,15 +25,6 @@ from firedoor.model.containment import (
     Returned,
     containment_id,
 )
-
-# How long a workflow task may be with a worker before another one gets it: the time in which
-# incidents and containments go on after a worker was killed.
-TASK_TIMEOUT = timedelta(seconds=4)
-
-# How long a message waits for the turn of a workflow that is under way.
-TURN = 0.02
-TURNS = 250
-
 
 # Where nothing is held any more, because all of it was given back.
 ENDED_WELL = {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW}
@@ -85,25 +75,6 @@ async def give_back(back: Return) -> Returned:
                 raise
             return await _of_one_that_ended(containment)
     return returned
-
-
-async def at_rest(workflow: WorkflowHandle[Any, Any]) -> None:
-    """Wait until no task of a workflow is pending, before a message is sent to it.
-
-    When a worker was killed, a task may wait for it while another worker answers a query from the
-    same history. A message that comes in between is then applied in another order than the one
-    that is recorded, and the history does not replay (temporalio 1.35).
-    """
-    for _ in range(TURNS):
-        try:
-            description = await workflow.describe()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return
-        if not description.raw_description.HasField("pending_workflow_task"):
-            return
-        await asyncio.sleep(TURN)
 
 
 async def _of_one_that_ended(containment: WorkflowHandle[Any, Any]) -> Returned:

@@ -78,7 +78,7 @@ class House:
     scene: Scene
     instances: tuple[str, ...]
     spare: Iterator[str]
-    addresses: Iterator[int]
+    servers: Iterator[str]
     client: Client
     directory: Path
 
@@ -88,7 +88,7 @@ class House:
         self.lab.control("POST", "firedoor/delay", {"milliseconds": milliseconds})
         time.sleep(SETTLED)
 
-    def event(self, instance: str, server: str = "203.0.113.66") -> dict[str, Any]:
+    def event(self, instance: str, server: str) -> dict[str, Any]:
         """Return an event: an instance talks to a command and control server."""
         detail = findings.command_and_control(self.scene, on="web", server=server)
         text = json.dumps(findings.envelope(detail)).replace(self.scene.web_id, instance)
@@ -184,7 +184,7 @@ async def open_house(directory: Path, instances: int, spare: int) -> AsyncIterat
                 scene=scene,
                 instances=ids[:instances],
                 spare=iter(ids[instances:]),
-                addresses=iter(range(1, 255)),
+                servers=(f"203.0.113.{number}" for number in range(1, 255)),
                 client=await connect(),
                 directory=directory,
             )

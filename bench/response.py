@@ -186,7 +186,7 @@ def _scripts(
 async def _respond(house: House, instance: str, delay: float) -> dict[str, tuple[float, int]]:
     """Hand Firedoor a finding, and say when the instance was isolated, and when all was done."""
     house.fresh(delay)
-    event = house.event(instance, f"198.51.100.{next(house.addresses)}")
+    event = house.event(instance, next(house.servers))
     began = time.time()
     incident = await house.at_rest(await house.handed_over(event))
     ends = {step.key: step.ended_at for step in incident.steps if step.ended_at}
@@ -268,6 +268,7 @@ def _crowds(house: House, instances: Sequence[str]) -> tuple[list[float], list[f
         for instance in instances
     }
     house.fresh()
+    straight.contain(instances[0])  # the group is there for all of them, as it is below
     script = _crowd(straight.contain, instances)
     house.fresh()
     group = straight.replay(recording.to_isolated, recording.group, {})[recording.group]
@@ -295,9 +296,11 @@ async def _flooded(house: House, instances: Sequence[str], number: int) -> list[
     """Return how many seconds after the first message was sent each instance was isolated."""
     house.fresh()  # before the queue is listened to, or it would be listened to in vain
     async with house.worker(FIREDOOR_QUEUE_URL=house.scene.queue_url):
-        await house.at_rest(await house.handed_over(house.event(next(house.spare))))
+        warm_up = house.event(next(house.spare), next(house.servers))
+        await house.at_rest(await house.handed_over(warm_up))
+        server = next(house.servers)
         house.lab.control("DELETE", "firedoor/calls")
-        events = [house.event(instances[n % len(instances)]) for n in range(number)]
+        events = [house.event(instances[n % len(instances)], server) for n in range(number)]
         began = time.time()
         await asyncio.to_thread(_send, house.scene.queue_url, events)
         await house.until(lambda: len(house.moves()) >= len(instances))
@@ -354,7 +357,7 @@ async def _killed(house: House, *, standby: bool) -> float:
     hold = {"service": "ec2", "operation": HELD, "seconds": 60}
     house.lab.control("POST", "firedoor/hold", hold)
     async with house.worker() as first, AsyncExitStack() as others:
-        handle = await house.handed_over(house.event(next(house.spare)))
+        handle = await house.handed_over(house.event(next(house.spare), next(house.servers)))
         await house.until(lambda: bool(house.times(HELD)))
         same = {"FIREDOOR_TASK_QUEUE": settings().task_queue}
         if standby:
@@ -410,7 +413,7 @@ def _print(chapters: dict[str, Chapter]) -> None:
 
 
 def _finding(house: House, instance: str) -> Finding:
-    return parse(house.event(instance), "bench")[0]
+    return parse(house.event(instance, next(house.servers)), "bench")[0]
 
 
 def _cut(seconds: Sequence[float], percent: int) -> float:

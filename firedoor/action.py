@@ -47,7 +47,8 @@ class Action:
 
     `plan(target, params, cloud)` returns one plan for each thing that the step concerns: mostly
     one, but an address is blocked in each network ACL on its own lease. An empty tuple says that
-    there is nothing to do. The first line of its docstring says what the action does, wherever actions are listed.
+    there is nothing to do. The first line of its docstring says what the action does, wherever
+    actions are listed.
     """
 
     nature: Nature

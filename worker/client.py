@@ -15,7 +15,7 @@ from temporalio.envconfig import ClientConfigProfile
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.containment import TASK_TIMEOUT, at_rest
+from activities.turns import TASK_TIMEOUT, at_rest
 from firedoor.errors import BadInput, Unreachable
 from firedoor.model.base import Model
 from firedoor.model.finding import Finding

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
+from zlib import crc32
 
 from pydantic import JsonValue
 
@@ -126,7 +127,7 @@ def denials(
         if first is None:
             continue  # denied already
         checks.append(_room(acl, network, limit, egress=outward))
-        number = _free_number(acl, band, first, egress=outward)
+        number = _free_number(acl, network, band, first, egress=outward)
         rules.append(Rule(acl["NetworkAclId"], network, number, outward))
     # The next address of the same step finds these numbers taken. A refused one takes none.
     acl["Entries"] += [rule.entry for rule in rules]
@@ -162,10 +163,20 @@ def direction(egress: bool) -> str:
     return "egress" if egress else "ingress"
 
 
-def _free_number(acl: dict[str, Any], band: range, first_allow: int, *, egress: bool) -> int:
+def _free_number(
+    acl: dict[str, Any], network: Network, band: range, first_allow: int, *, egress: bool
+) -> int:
+    """Return a free number of the band before the first rule that allows the address.
+
+    Where to look first depends on the address and on how many numbers there are, not on what is
+    taken: plans for several addresses that are made at the same time would otherwise all take the
+    lowest number, and void one another.
+    """
     taken = {entry["RuleNumber"] for entry in acl["Entries"] if entry["Egress"] == egress}
-    for number in band:
-        if number < first_allow and number not in taken:
+    numbers = [number for number in band if number < first_allow]
+    first = crc32(str(network).encode()) % max(len(numbers), 1)
+    for number in (*numbers[first:], *numbers[:first]):
+        if number not in taken:
             return number
     raise Refused(
         f"{acl['NetworkAclId']} {direction(egress)} has no free rule number between"

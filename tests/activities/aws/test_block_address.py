@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from itertools import combinations
 from threading import Event
 from typing import Any
 
@@ -38,13 +39,15 @@ def ec2(aws: Aws) -> Any:
 def test_address_is_denied_both_ways_before_the_first_allow(aws: Aws, scene: Scene) -> None:
     (plan,) = planned(aws, scene.web_id, ATTACKER)
 
+    number = number_of(plan)
+    assert 1 <= number < 100
     assert [(c.resource, c.attribute, c.before, c.after) for c in plan.changes] == [
-        (scene.public_acl_id, "ingress 1", None, RULE),
-        (scene.public_acl_id, "egress 1", None, RULE),
+        (scene.public_acl_id, f"ingress {number}", None, RULE),
+        (scene.public_acl_id, f"egress {number}", None, RULE),
     ]
     assert plan.calls[0].parameters == {
         "NetworkAclId": scene.public_acl_id,
-        "RuleNumber": 1,
+        "RuleNumber": number,
         "Egress": False,
         "Protocol": "-1",
         "RuleAction": "deny",
@@ -87,25 +90,70 @@ def test_shared_acl_is_planned_once(aws: Aws, scene: Scene, ec2: Any) -> None:
 
 
 def test_addresses_of_one_step_get_numbers_of_their_own(aws: Aws, scene: Scene) -> None:
-    plans = planned(aws, scene.web_id, ATTACKER, OTHER, ATTACKER_V6)
+    plans = planned(aws, scene.web_id, ATTACKER, OTHER, ATTACKER_V6, first_rule=71, last_rule=73)
 
-    numbers = [c.attribute for plan in plans for c in plan.changes]
-    assert numbers == ["ingress 1", "egress 1", "ingress 2", "egress 2", "ingress 3", "egress 3"]
+    assert sorted(number_of(plan) for plan in plans) == [71, 72, 73]
     for plan in plans:
         apply(plan, aws)
     assert {verify(plan, aws).verdict for plan in plans} == {Verdict.PROVEN}
+
+
+def test_address_of_a_step_for_which_no_number_is_left_is_refused(aws: Aws, scene: Scene) -> None:
+    fits, refused = planned(aws, scene.web_id, ATTACKER, OTHER, first_rule=71, last_rule=71)
+
+    assert (fits.refusals, number_of(fits)) == ((), 71)
+    assert refused.refusals[0].startswith(
+        f"{scene.public_acl_id} ingress has no free rule number between 71 and 71 before rule 100"
+    )
+    assert (refused.changes, refused.calls) == ((), ())
 
 
 def test_repeated_address_is_planned_once(aws: Aws, scene: Scene) -> None:
     assert len(planned(aws, scene.web_id, ATTACKER, ATTACKER, f"::ffff:{ATTACKER}")) == 1
 
 
-def test_lowest_free_number_of_the_band_is_taken(aws: Aws, scene: Scene, ec2: Any) -> None:
-    entry(ec2, scene.public_acl_id, 71, "192.0.2.1/32")
+def test_number_of_an_address_is_the_same_for_ever(aws: Aws, scene: Scene) -> None:
+    (plan,) = planned(aws, scene.web_id, "198.51.100.7")
 
-    (plan,) = planned(aws, scene.web_id, ATTACKER, first_rule=71, last_rule=80)
+    assert [change.attribute for change in plan.changes] == ["ingress 51", "egress 51"]
 
-    assert [change.attribute for change in plan.changes] == ["ingress 72", "egress 71"]
+
+def test_number_of_an_address_does_not_move_with_other_denials(
+    aws: Aws, scene: Scene, ec2: Any
+) -> None:
+    (before,) = planned(aws, scene.web_id, ATTACKER)
+    (other,) = planned(aws, scene.web_id, OTHER)
+    apply(other, aws)
+
+    (after,) = planned(aws, scene.web_id, ATTACKER)
+
+    assert after.changes == before.changes
+
+
+def test_next_number_is_used_where_that_of_the_address_is_taken(
+    aws: Aws, scene: Scene, ec2: Any
+) -> None:
+    number = usual_number(aws, scene)
+    entry(ec2, scene.public_acl_id, number, "192.0.2.1/32")
+
+    (plan,) = planned(aws, scene.web_id, ATTACKER)
+
+    assert [change.attribute for change in plan.changes] == [
+        f"ingress {number + 1}",
+        f"egress {number}",
+    ]
+
+
+@pytest.mark.parametrize("free", [71, 72, 73])
+def test_last_free_number_of_the_band_is_found_wherever_it_is(
+    aws: Aws, scene: Scene, ec2: Any, free: int
+) -> None:
+    for number in {71, 72, 73} - {free}:
+        entry(ec2, scene.public_acl_id, number, "192.0.2.1/32")
+
+    (plan,) = planned(aws, scene.web_id, ATTACKER, first_rule=71, last_rule=73, egress=False)
+
+    assert number_of(plan) == free
 
 
 def test_ingress_alone_if_asked(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -113,25 +161,30 @@ def test_ingress_alone_if_asked(aws: Aws, scene: Scene, ec2: Any) -> None:
 
     apply(plan, aws)
 
-    assert entries(ec2, scene.public_acl_id) == {(False, 1): f"deny -1 {ATTACKER}/32"}
+    assert entries(ec2, scene.public_acl_id) == {(False, number_of(plan)): f"deny -1 {ATTACKER}/32"}
     assert verify(plan, aws).verdict == Verdict.PROVEN
 
 
 def test_narrow_allow_counts_as_the_first_one(aws: Aws, scene: Scene, ec2: Any) -> None:
+    number = usual_number(aws, scene)
     entry(ec2, scene.public_acl_id, 3, "198.51.100.0/24", action="allow", protocol="6")
     entry(ec2, scene.public_acl_id, 1, "192.0.2.0/24", action="allow")
 
     (plan,) = planned(aws, scene.web_id, ATTACKER)
 
-    assert [change.attribute for change in plan.changes] == ["ingress 2", "egress 1"]
+    assert [change.attribute for change in plan.changes] == ["ingress 2", f"egress {number}"]
 
 
 def test_deny_of_one_protocol_is_not_enough(aws: Aws, scene: Scene, ec2: Any) -> None:
+    number = usual_number(aws, scene)
     entry(ec2, scene.public_acl_id, 1, f"{ATTACKER}/32", protocol="6")
 
     (plan,) = planned(aws, scene.web_id, ATTACKER)
 
-    assert [change.attribute for change in plan.changes] == ["ingress 2", "egress 1"]
+    assert [change.attribute for change in plan.changes] == [
+        f"ingress {number}",
+        f"egress {number}",
+    ]
 
 
 def test_address_that_is_denied_already_needs_nothing(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -332,10 +385,12 @@ def test_public_address_of_the_instance_itself_is_refused(aws: Aws, scene: Scene
 
 
 def test_refused_address_does_not_stop_the_others(aws: Aws, scene: Scene) -> None:
+    (alone,) = planned(aws, scene.web_id, ATTACKER)
+
     refused, plan = planned(aws, scene.web_id, scene.web_public_address, ATTACKER)
 
     assert refused.refusals != ()
-    assert [change.attribute for change in plan.changes] == ["ingress 1", "egress 1"]
+    assert plan == alone
 
 
 def test_full_acl_is_refused_with_another_way(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -412,8 +467,8 @@ def test_applied_rules_deny_and_are_proven(aws: Aws, scene: Scene, ec2: Any) -> 
     receipt = apply(plan, aws)
 
     assert entries(ec2, scene.public_acl_id) == {
-        (False, 1): f"deny -1 {ATTACKER}/32",
-        (True, 1): f"deny -1 {ATTACKER}/32",
+        (False, number_of(plan)): f"deny -1 {ATTACKER}/32",
+        (True, number_of(plan)): f"deny -1 {ATTACKER}/32",
     }
     assert [call.operation for call in receipt.calls] == ["CreateNetworkAclEntry"] * 2
     assert verify(plan, aws).verdict == Verdict.PROVEN
@@ -462,7 +517,7 @@ def test_same_rule_set_by_another_incident_is_a_success(aws: Aws, scene: Scene, 
 
     def set_both() -> None:
         for egress in (False, True):
-            entry(ec2, scene.public_acl_id, 1, f"{ATTACKER}/32", egress=egress)
+            entry(ec2, scene.public_acl_id, number_of(plan), f"{ATTACKER}/32", egress=egress)
 
     before_call(aws, "CreateNetworkAclEntry", set_both)
 
@@ -478,11 +533,12 @@ def test_number_taken_by_another_rule_makes_the_plan_stale(
     aws: Aws, scene: Scene, ec2: Any
 ) -> None:
     (plan,) = planned(aws, scene.web_id, ATTACKER, egress=False)
+    number = number_of(plan)
     before_call(
-        aws, "CreateNetworkAclEntry", lambda: entry(ec2, scene.public_acl_id, 1, f"{OTHER}/32")
+        aws, "CreateNetworkAclEntry", lambda: entry(ec2, scene.public_acl_id, number, f"{OTHER}/32")
     )
 
-    with pytest.raises(PlanStale, match="ingress 1"):
+    with pytest.raises(PlanStale, match=f"ingress {number} "):
         apply(plan, aws)
 
 
@@ -490,26 +546,28 @@ def test_plan_of_which_a_part_was_applied_is_not_called_stale(
     aws: Aws, scene: Scene, ec2: Any
 ) -> None:
     (plan,) = planned(aws, scene.web_id, ATTACKER)
+    number = number_of(plan)
     before_call(
-        aws, "CreateNetworkAclEntry", lambda: entry(ec2, scene.public_acl_id, 1, f"{OTHER}/32")
+        aws, "CreateNetworkAclEntry", lambda: entry(ec2, scene.public_acl_id, number, f"{OTHER}/32")
     )
 
     with pytest.raises(CloudError, match="NetworkAclEntryAlreadyExists"):
         apply(plan, aws)
 
     receipt = revert(plan, aws)
-    assert entries(ec2, scene.public_acl_id) == {(False, 1): f"deny -1 {OTHER}/32"}
+    assert entries(ec2, scene.public_acl_id) == {(False, number): f"deny -1 {OTHER}/32"}
     assert len(receipt.left) == 1
 
 
 def test_number_taken_before_apply_makes_the_plan_stale(aws: Aws, scene: Scene, ec2: Any) -> None:
     (plan,) = planned(aws, scene.web_id, ATTACKER)
-    entry(ec2, scene.public_acl_id, 1, f"{OTHER}/32", egress=True)
+    number = number_of(plan)
+    entry(ec2, scene.public_acl_id, number, f"{OTHER}/32", egress=True)
 
-    with pytest.raises(PlanStale, match="egress 1"):
+    with pytest.raises(PlanStale, match=f"egress {number} "):
         apply(plan, aws)
 
-    assert (False, 1) not in entries(ec2, scene.public_acl_id)
+    assert entries(ec2, scene.public_acl_id) == {(True, number): f"deny -1 {OTHER}/32"}
 
 
 def test_allow_put_before_ours_makes_the_plan_stale(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -577,18 +635,53 @@ def test_incidents_that_plan_the_same_block_at_once_set_it_once(
     assert len(entries(ec2, scene.public_acl_id)) == 2
 
 
+def test_plans_made_at_once_for_several_addresses_all_apply(
+    aws: Aws, scene: Scene, ec2: Any
+) -> None:
+    addresses = [f"198.51.100.{host}" for host in range(1, 6)]
+    plans = [plan for address in addresses for plan in planned(aws, scene.web_id, address)]
+
+    for plan in plans:
+        apply(plan, aws)
+
+    assert entries(ec2, scene.public_acl_id) == {
+        (egress, number_of(plan)): f"deny -1 {address}/32"
+        for plan, address in zip(plans, addresses, strict=True)
+        for egress in (False, True)
+    }
+    assert {verify(plan, aws).verdict for plan in plans} == {Verdict.PROVEN}
+
+
 def test_incidents_that_want_one_number_for_two_addresses_plan_again(
     aws: Aws, scene: Scene
 ) -> None:
-    (first,), (second,) = (planned(aws, scene.web_id, a) for a in (ATTACKER, OTHER))
+    band = {"first_rule": 71, "last_rule": 72}
+    plans = [planned(aws, scene.web_id, a, **band)[0] for a in (ATTACKER, OTHER, ATTACKER_V6)]
+    # Of three addresses and two numbers, some two have the same.
+    first, second = next(
+        (one, two) for one, two in combinations(plans, 2) if number_of(one) == number_of(two)
+    )
     apply(first, aws)
 
     with pytest.raises(PlanStale):
         apply(second, aws)
 
-    (again,) = planned(aws, scene.web_id, OTHER)
+    (again,) = planned(aws, scene.web_id, str(second.params["address"]), **band)
     apply(again, aws)
-    assert verify(again, aws).verdict == Verdict.PROVEN
+    assert {number_of(first), number_of(again)} == {71, 72}
+    assert {verify(plan, aws).verdict for plan in (first, again)} == {Verdict.PROVEN}
+
+
+def test_incident_that_lost_the_last_number_of_its_band_is_refused(aws: Aws, scene: Scene) -> None:
+    band = {"first_rule": 71, "last_rule": 71}
+    (first,), (second,) = (planned(aws, scene.web_id, a, **band) for a in (ATTACKER, OTHER))
+    apply(first, aws)
+
+    with pytest.raises(PlanStale, match="ingress 71 "):
+        apply(second, aws)
+
+    (again,) = planned(aws, scene.web_id, OTHER, **band)
+    assert "no free rule number between 71 and 71 before rule 100" in again.refusals[0]
 
 
 # Verify
@@ -596,20 +689,21 @@ def test_incidents_that_want_one_number_for_two_addresses_plan_again(
 
 def test_removed_rule_is_drift(aws: Aws, scene: Scene, ec2: Any) -> None:
     plan = applied(aws, scene)
-    ec2.delete_network_acl_entry(NetworkAclId=scene.public_acl_id, RuleNumber=1, Egress=True)
+    number = number_of(plan)
+    ec2.delete_network_acl_entry(NetworkAclId=scene.public_acl_id, RuleNumber=number, Egress=True)
 
     proof = verify(plan, aws)
 
     assert proof.verdict == Verdict.DRIFTED
     assert [check.name for check in proof.checks if not check.ok] == [
-        f"{scene.public_acl_id} egress 1 is ours",
+        f"{scene.public_acl_id} egress {number} is ours",
         f"egress denies {ATTACKER}/32",
     ]
 
 
 def test_replaced_rule_is_drift(aws: Aws, scene: Scene, ec2: Any) -> None:
     plan = applied(aws, scene)
-    replace(ec2, scene.public_acl_id, 1, f"{ATTACKER}/32", action="allow")
+    replace(ec2, scene.public_acl_id, number_of(plan), f"{ATTACKER}/32", action="allow")
 
     assert verify(plan, aws).verdict == Verdict.DRIFTED
 
@@ -682,13 +776,14 @@ def test_revert_takes_back_a_half_applied_plan(
 
 def test_revert_leaves_a_rule_that_is_not_ours_any_more(aws: Aws, scene: Scene, ec2: Any) -> None:
     plan = applied(aws, scene)
-    replace(ec2, scene.public_acl_id, 1, "192.0.2.0/24", action="deny")
+    number = number_of(plan)
+    replace(ec2, scene.public_acl_id, number, "192.0.2.0/24", action="deny")
 
     receipt = revert(plan, aws)
 
-    assert entries(ec2, scene.public_acl_id) == {(False, 1): "deny -1 192.0.2.0/24"}
+    assert entries(ec2, scene.public_acl_id) == {(False, number): "deny -1 192.0.2.0/24"}
     (left,) = receipt.left
-    assert left.startswith(f"{scene.public_acl_id} ingress 1 was changed since")
+    assert left.startswith(f"{scene.public_acl_id} ingress {number} was changed since")
 
 
 def test_revert_of_a_rule_removed_meanwhile_is_fine(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -698,7 +793,7 @@ def test_revert_of_a_rule_removed_meanwhile_is_fine(aws: Aws, scene: Scene, ec2:
         "DeleteNetworkAclEntry",
         lambda: [
             ec2.delete_network_acl_entry(
-                NetworkAclId=scene.public_acl_id, RuleNumber=1, Egress=egress
+                NetworkAclId=scene.public_acl_id, RuleNumber=number_of(plan), Egress=egress
             )
             for egress in (False, True)
         ],
@@ -727,6 +822,18 @@ def planned(aws: Aws, instance_id: str, *addresses: str, **params: Any) -> tuple
     )
     target = Target(subject=subject, incident="incident/1", step="block", at=AT)
     return block_address.plan(target, Params(addresses=addresses, **params), aws)
+
+
+def number_of(plan: Plan) -> int:
+    """The rule number of a plan, which is the same in each direction."""
+    (number,) = {int(str(call.parameters["RuleNumber"])) for call in plan.calls}
+    return number
+
+
+def usual_number(aws: Aws, scene: Scene) -> int:
+    """The attacker's number in the public ACL as it is now."""
+    (plan,) = planned(aws, scene.web_id, ATTACKER)
+    return number_of(plan)
 
 
 def applied(aws: Aws, scene: Scene, **params: Any) -> Plan:
