@@ -118,9 +118,7 @@ def test_number_of_an_address_is_the_same_for_ever(aws: Aws, scene: Scene) -> No
     assert [change.attribute for change in plan.changes] == ["ingress 51", "egress 51"]
 
 
-def test_number_of_an_address_does_not_move_with_other_denials(
-    aws: Aws, scene: Scene, ec2: Any
-) -> None:
+def test_number_of_an_address_does_not_move_with_other_denials(aws: Aws, scene: Scene) -> None:
     (before,) = planned(aws, scene.web_id, ATTACKER)
     (other,) = planned(aws, scene.web_id, OTHER)
     apply(other, aws)
