@@ -5,9 +5,7 @@ from firedoor.model.incident import Arrival, StepRecord, StepState
 from firedoor.model.runbook import Step, resolve
 
 # A step that came to rest in one of these is taken again when the activity goes on after it.
-AGAIN = frozenset(
-    {StepState.DRIFTED, StepState.EXPIRED, StepState.FAILED, StepState.RELEASED}
-)
+AGAIN = frozenset({StepState.DRIFTED, StepState.EXPIRED, StepState.FAILED, StepState.RELEASED})
 
 
 def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepRecord, ...]:
