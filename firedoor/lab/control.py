@@ -47,6 +47,9 @@ class Kind(StrEnum):
     HOLD = "hold"  # it took effect, and the answer comes late
 
 
+TOOK_EFFECT = frozenset({Kind.LOST, Kind.HOLD})
+
+
 class Fault(Model):
     """Something that goes wrong with the next calls of an operation."""
 
@@ -133,6 +136,8 @@ class Control:
     def _next_fault(self, request: AwsRequest) -> Fault | None:
         with self._lock:
             for index, (fault, left) in enumerate(self._faults):
+                if fault.kind in TOOK_EFFECT and request.is_dry_run:
+                    continue
                 if (fault.service, fault.operation) == (request.service, request.operation):
                     self._faults[index : index + 1] = [(fault, left - 1)] if left > 1 else []
                     return fault

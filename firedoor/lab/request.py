@@ -59,6 +59,11 @@ class AwsRequest:
         """All of the body; the emulator's connections hold it in memory."""
         return bytes(self.environ["wsgi.input"].getvalue())
 
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether it only asks EC2 for leave, and takes no effect."""
+        return b"DryRun=true" in self.body
+
     @cached_property
     def operation(self) -> str:
         """The operation's name as in the service model, or nothing if there is none such."""

@@ -189,3 +189,16 @@ def test_restore_brings_back_everything(lab: EmulatedAws, stock: Stock, scene: S
         body[:6],
         stock("sqs").receive_message(QueueUrl=scene.queue_url).get("Messages"),
     ) == ("running", ["operator"], b"region", None)
+
+
+def test_dry_run_uses_up_no_hold(lab: EmulatedAws, stock: Stock, scene: Scene) -> None:
+    hold = {"service": "ec2", "operation": "CreateSnapshot", "seconds": 1.5}
+    lab.control("POST", "firedoor/hold", hold)
+    ec2 = stock("ec2")
+
+    with pytest.raises(ClientError, match="DryRunOperation"):
+        ec2.create_snapshot(VolumeId=scene.web_volume_ids[0], DryRun=True)
+    began = time.monotonic()
+    ec2.create_snapshot(VolumeId=scene.web_volume_ids[0])
+
+    assert time.monotonic() - began >= 1.5

@@ -143,7 +143,7 @@ async def kill_after_the_effect(house: Any, handle: Handle) -> None:
 
 
 async def kill_while_verifying(house: Any, handle: Handle) -> None:
-    house.hold("ModifyNetworkInterfaceAttribute", 3)  # time to get the next hold into place
+    house.hold("ModifyNetworkInterfaceAttribute", 2)  # time to get the next hold into place
     house.start_worker()
     await (await approved(house, handle))
     await house.until_called("ModifyNetworkInterfaceAttribute")
