@@ -184,7 +184,7 @@ async def open_house(directory: Path, instances: int, spare: int) -> AsyncIterat
                 scene=scene,
                 instances=ids[:instances],
                 spare=iter(ids[instances:]),
-                servers=(f"203.0.113.{number}" for number in range(1, 255)),
+                servers=(f"198.51.100.{number}" for number in range(1, 255)),
                 client=await connect(),
                 directory=directory,
             )

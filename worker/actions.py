@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-THREADS = ThreadPoolExecutor(64, thread_name_prefix="action")
+# Each action reads with several threads of its own; more actions at once only slow one another.
+THREADS = ThreadPoolExecutor(16, thread_name_prefix="action")
 
 
 @cache

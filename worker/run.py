@@ -27,7 +27,9 @@ log = structlog.get_logger()
 # that is late merely reads a history again.
 STICKY = timedelta(milliseconds=500)
 GRACE = timedelta(seconds=30)
-SLOTS = 50
+# Most of them wait: an incident for its containment, a containment for its action. Few slots would
+# be taken by those that wait, and what they wait for would never get one.
+SLOTS = 1000
 
 
 def worker(client: Client) -> Worker:
