@@ -14,7 +14,7 @@ from worker.client import deliver
 from worker.plugin import SANDBOX, workflows
 from worker.run import SLOTS
 
-MANY = 60
+MANY = 150
 
 
 @pytest.mark.slow
