@@ -6,6 +6,7 @@ profiles that the `temporal` command reads. Where AWS is, is said by the AWS SDK
 
 import getpass
 import os
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -51,6 +52,14 @@ class Settings(BaseSettings):
     aws_external_id: str | None = None
     evidence: str | None = Field(
         default=None, description="s3://bucket/prefix or a directory; default: `evidence` in home"
+    )
+    proof_window_network: timedelta = Field(
+        default=timedelta(minutes=15),
+        description="for how long flow logs must show no traffic before isolation is proven",
+    )
+    proof_window_identity: timedelta = Field(
+        default=timedelta(minutes=30),
+        description="for how long CloudTrail must show no call before a revocation is proven",
     )
     policy: Path | None = Field(default=None, description="guard rails and responders, YAML")
     runbooks: Path | None = Field(default=None, description="directory of further runbooks")

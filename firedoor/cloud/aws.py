@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 
 import boto3
@@ -30,11 +30,21 @@ T = TypeVar("T")
 # of them hand out credentials or even create users.
 READ_FROM = frozenset(
     {
-        "autoscaling", "cloudtrail", "ec2", "eks", "elb", "elbv2", "guardduty", "iam", "kms",
-        "lambda", "rds", "resourcegroupstaggingapi", "s3", "service-quotas", "ssm",
+        "autoscaling", "cloudfront", "cloudtrail", "ebs", "ec2", "ecs", "eks", "elb", "elbv2",
+        "guardduty", "iam", "identitystore", "kms", "lambda", "logs", "network-firewall",
+        "organizations", "rds", "resourcegroupstaggingapi", "route53resolver", "s3", "s3control",
+        "security-ir", "service-quotas", "shield", "ssm", "sso-admin", "support", "wafv2",
     }
 )  # fmt: skip
-READS = ("BatchGet", "Describe", "Get", "Head", "List", "Lookup", "Search", "Simulate")
+READS = ("BatchGet", "Describe", "Filter", "Get", "Head", "List", "Lookup", "Search", "Simulate")
+# Services whose other reads hand out what only its owner should see.
+READS_OF = {
+    "dynamodb": ("Describe", "List"),
+    "ecr": ("Describe", "List"),
+    "secretsmanager": ("Describe", "List"),
+    "sts": ("GetCallerIdentity",),
+}
+DRY_RUNS = frozenset({"ec2", "network-firewall"})
 
 # Reads at once: services throttle an account as a whole.
 SIDE_BY_SIDE = 16
@@ -68,6 +78,7 @@ _THROTTLED = {
 class Permit:
     """The changing calls that are allowed now, and those that were made."""
 
+    home: "Aws"
     planned: Sequence[Call]
     made: list[CallRecord] = field(default_factory=list)
 
@@ -95,15 +106,22 @@ class Aws:
             if service not in self._clients:
                 client = self._session.client(service, region_name=self.region, config=CONFIG)
                 events = client.meta.events
-                events.register("provide-client-params", _permit_or_raise)
+                events.register("provide-client-params", partial(_permit_or_raise, self))
                 events.register("after-call", _record)
                 events.register("after-call-error", _record_lost)
                 self._clients[service] = client
             return self._clients[service]
 
+    def elsewhere(self, *, account: str = "", region: str = "") -> "Aws":
+        """Return the clients for another account or region; what is not said stays the same."""
+        if (account or self.account, region or self.region) == (self.account, self.region):
+            return self
+        return connect(account or self.account, region or self.region)
+
     def call(self, call: Call) -> dict[str, Any]:
         """Make a planned call, and return the answer."""
-        return getattr(self.client(call.service), xform_name(call.operation))(**call.parameters)  # type: ignore[no-any-return]
+        client = self.elsewhere(account=call.account, region=call.region).client(call.service)
+        return getattr(client, xform_name(call.operation))(**call.parameters)  # type: ignore[no-any-return]
 
     def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
         """Read all pages of a listing, and return the items under `key` of the answer."""
@@ -119,7 +137,7 @@ class Aws:
 
         An error that ends the block carries what was made until then.
         """
-        permit = Permit(calls)
+        permit = Permit(self, calls)
         token = _permit.set(permit)
         try:
             yield permit
@@ -222,7 +240,9 @@ def _assumed(base: boto3.Session, account: str, region: str, role: str) -> boto3
     return _session(inner, region_name=region)
 
 
-def _permit_or_raise(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+def _permit_or_raise(
+    aws: Aws, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
+) -> None:
     service = model.service_model.service_name
     if _only_reads(service, model.name, params):
         return
@@ -230,25 +250,29 @@ def _permit_or_raise(params: dict[str, Any], model: Any, context: dict[str, Any]
         service=service,
         operation=model.name,
         parameters=json.loads(json.dumps(params, default=str)),
+        account=aws.account,
+        region=aws.region,
     )
     permit = _permit.get()
-    if permit is None or not any(_is(call, planned) for planned in permit.planned):
+    if permit is None or not any(_is(call, planned, permit.home) for planned in permit.planned):
         raise errors.UnplannedCall(f"{call.service}:{call.operation} {call.parameters}")
     context["firedoor"] = (permit, call, datetime.now(UTC))
 
 
 def _only_reads(service: str, operation: str, params: dict[str, Any]) -> bool:
-    if service == "sts":
-        return operation == "GetCallerIdentity"
-    if service == "ec2" and params.get("DryRun") is True:
+    if service in DRY_RUNS and params.get("DryRun") is True:
         return True
-    return service in READ_FROM and operation.startswith(READS)
+    reads = READS_OF.get(service, READS if service in READ_FROM else ())
+    return operation.startswith(reads)
 
 
-def _is(call: Call, planned: Call) -> bool:
-    return (call.service, call.operation) == (planned.service, planned.operation) and _same(
-        call.parameters, planned.parameters
-    )
+def _is(call: Call, planned: Call, home: Aws) -> bool:
+    where = (planned.account or home.account, planned.region or home.region)
+    return (call.service, call.operation, call.account, call.region) == (
+        planned.service,
+        planned.operation,
+        *where,
+    ) and _same(call.parameters, planned.parameters)
 
 
 def _same(made: Any, planned: Any) -> bool:

@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 import threading
+from importlib import import_module
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from firedoor.lab import ec2, events, guardduty, iam, quotas, securityhub, speed
+from firedoor.discovery import modules
 from firedoor.lab.connection import Connection
 from firedoor.lab.control import Control
 
@@ -23,8 +24,9 @@ def serve(port: int, *, until_stdin_closes: bool = False) -> None:
     """Serve until interrupted; the first line printed is the endpoint."""
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # half a second for each new account
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    for module in (ec2, events, guardduty, iam, quotas, securityhub, speed):
-        module.install()
+    for name in modules("firedoor.lab"):
+        if install := getattr(import_module(name), "install", None):
+            install()
     application = Control(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=Connection)
     for number in (signal.SIGINT, signal.SIGTERM):

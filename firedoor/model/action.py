@@ -9,6 +9,7 @@ class Nature(StrEnum):
     CONTAINMENT = "containment"  # a lease: held, watched and reverted
     EVIDENCE = "evidence"  # preserved; never reverted, and never stops containment by failing
     RECORD = "record"  # people told, systems informed
+    TASK = "task"  # a person's work, signed off when it is done
 
 
 class Barrier(StrEnum):

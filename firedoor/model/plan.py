@@ -28,6 +28,8 @@ class Call(Model):
     service: str = Field(description="the SDK's service name, e.g. ec2")
     operation: str = Field(description="the API's operation name, e.g. CreateNetworkAclEntry")
     parameters: dict[str, JsonValue]
+    account: str = Field(default="", description="if it is not made in the target's own account")
+    region: str = Field(default="", description="if it is not made in the target's own region")
 
 
 class Change(Model):
@@ -55,6 +57,21 @@ class Touched(Model):
     )
     networks: tuple[IPvAnyNetwork, ...] = Field(default=(), description="networks that are blocked")
     principals: tuple[str, ...] = Field(default=(), description="ARNs that lose rights")
+    fleets: Mapping[str, int] = Field(
+        default_factory=dict,
+        description="what it is one of, e.g. autoscaling/web, to how many there are of it",
+    )
+
+
+class Residual(Model):
+    """What one kind of credential of a principal can still do."""
+
+    credential: str = Field(description="the kind, and which: access key AKIA…, console password")
+    state: str = Field(description="inactive, denied, none, or what leaves it open")
+    until: UtcDatetime | None = Field(
+        default=None, description="the latest instant at which it can still work, if there is one"
+    )
+    open: bool = Field(description="whether it works now")
 
 
 class Plan(Model):
@@ -80,6 +97,10 @@ class Plan(Model):
     lost: tuple[str, ...] = Field(default=(), description="what undo cannot bring back")
     touched: Touched = Touched()
     refusals: tuple[str, ...] = Field(default=(), description="why this must not be done")
+    gone: bool = Field(default=False, description="the target does not exist; the refusals say so")
+    tasks: tuple[str, ...] = Field(
+        default=(), description="what no call of ours can do: each is a person's, with sign-off"
+    )
 
     @property
     def digest(self) -> str:
@@ -101,6 +122,8 @@ class CallRecord(Model):
     service: str
     operation: str
     parameters: dict[str, JsonValue]
+    account: str = ""
+    region: str = ""
     at: UtcDatetime
     request_id: str
     outcome: Outcome
@@ -149,3 +172,9 @@ class Proof(Model):
     verdict: Verdict
     checks: tuple[Check, ...]
     evidence: tuple[Evidence, ...] = ()
+    since: UtcDatetime | None = Field(
+        default=None, description="since when the logs show nothing that should not pass"
+    )
+    residual: tuple[Residual, ...] = Field(
+        default=(), description="what a principal's credentials can still do, kind by kind"
+    )
