@@ -4,6 +4,7 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.client import (
+    Client,
     WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowHandle,
@@ -25,6 +26,7 @@ from firedoor.model.containment import (
     Returned,
     containment_id,
 )
+from firedoor.model.plan import Plan
 
 # Where nothing is held any more, because all of it was given back.
 ENDED_WELL = {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW}
@@ -75,6 +77,25 @@ async def give_back(back: Return) -> Returned:
                 raise
             return await _of_one_that_ended(containment)
     return returned
+
+
+async def with_history(client: Client, plan: Plan) -> Plan:
+    """Return a plan that says who holds the same already, and how often it was held before."""
+    lease = containment_id(plan)
+    if plan.refusals:
+        return plan
+    named = lease.replace("'", "''")
+    runs = [run.status async for run in client.list_workflows(f"WorkflowId = '{named}'")]
+    update: dict[str, Any] = {"held_before": runs.count(WorkflowExecutionStatus.COMPLETED)}
+    if WorkflowExecutionStatus.RUNNING in runs:
+        containment = client.get_workflow_handle(lease)
+        await at_rest(containment)
+        held: Lease = await containment.query("lease", result_type=Lease)
+        others = [h.incident for h in held.holders if h.incident != plan.target.incident]
+        if others:
+            told = f"Held already by {', '.join(others)}: it opens when the last of them lets go"
+            update["blast_radius"] = (*plan.blast_radius, told)
+    return plan.model_copy(update=update)
 
 
 async def _of_one_that_ended(containment: WorkflowHandle[Any, Any]) -> Returned:

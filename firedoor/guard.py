@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from firedoor.model.plan import Plan
-from firedoor.model.policy import Policy
+from firedoor.model.policy import Policy, fits
 
 Network = IPv4Network | IPv6Network
 
@@ -73,13 +73,13 @@ def _resources(plan: Plan, policy: Policy) -> Iterator[str]:
     for resource, tags in plan.touched.resources.items():
         for tag, value in tags.items():
             for known, pattern in policy.protected.tags.items():
-                if _fits(known, tag) and _fits(pattern, value):
+                if fits(known, tag) and fits(pattern, value):
                     yield (
                         f"{resource} carries {tag}={value}, and {known}={pattern} is protected"
                         " (protected.tags): act by hand, or have its owner take the tag off first"
                     )
         for pattern in policy.protected.resources:
-            if _fits(pattern, resource) or _fits(pattern, re.split("[:/]", resource)[-1]):
+            if fits(pattern, resource) or fits(pattern, re.split("[:/]", resource)[-1]):
                 yield (
                     f"{resource} is protected as {pattern} (protected.resources): act by hand, or"
                     " take it off the policy first"
@@ -136,11 +136,11 @@ def _overlap(one: Network, other: Network) -> bool:
 
 def _covers(pattern: str, arn: str) -> bool:
     """Tell whether a pattern of ARNs means a principal, with or without path and session."""
-    if _fits(pattern, arn) or _fits(pattern, _bare(arn)):
+    if fits(pattern, arn) or fits(pattern, _bare(arn)):
         return True
     # Without its path, a pattern that ends in * would mean every role there is.
     exact = "*" not in pattern or ":assumed-role/" in pattern
-    return exact and _fits(_bare(pattern), _bare(arn))
+    return exact and fits(_bare(pattern), _bare(arn))
 
 
 def _bare(arn: str) -> str:
@@ -158,9 +158,3 @@ def _bare(arn: str) -> str:
 def _part(arn: str, index: int) -> str:
     """Return a part of arn:partition:service:region:account:resource; nothing if it lacks it."""
     return dict(enumerate(arn.split(":", 5))).get(index, "")
-
-
-def _fits(pattern: str, text: str) -> bool:
-    # Case is ignored: a guard rail that a capital letter opens is none.
-    parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch(".*".join(parts), text, re.DOTALL | re.IGNORECASE) is not None

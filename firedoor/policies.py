@@ -9,6 +9,15 @@ protected:                           # what no plan may lay hands on
     - arn:aws:iam::123456789012:role/break-glass
   accounts: [123456789012]
   networks: [203.0.113.0/24]         # never blocked; private and reserved ones never are
+limits:                              # what is above waits
+  containments: 20                   # new ones within the window
+  window: 1h
+  fleet_share: 0.5                   # of an Auto Scaling group, a target group …
+autonomy:                            # the first that fits counts; otherwise as the runbook says
+  - classes: [production]
+    at_most: ask                     # shadow only plans; ask always asks; auto as the runbook says
+accounts:                            # by account, or by account/region
+  123456789012: {class: production, role: firedoor, external_id: x-1, task_queue: firedoor-eu}
 """
 
 from pathlib import Path

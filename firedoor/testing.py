@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from firedoor.action import Action, Permissions, outstanding, restorable
 from firedoor.model.action import Barrier, Nature
+from firedoor.model.base import Model
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Cloud, Finding, Kind, Resource
 from firedoor.model.incident import Arrival, Capability
@@ -18,6 +19,7 @@ from firedoor.model.plan import (
     Proof,
     Receipt,
     Target,
+    Touched,
     Verdict,
 )
 from firedoor.model.policy import Policy
@@ -59,6 +61,18 @@ def step(id: str, do: str, *needs: str, **members: object) -> Step:
     return Step.model_validate(values | members)
 
 
+class Words(Model):
+    """What is said."""
+
+    what: str = ""
+    message: str = ""
+
+    @property
+    def action(self) -> str:
+        """Who says it."""
+        return "records.task" if self.what else "records.notify"
+
+
 class World:
     """Doors that an action closes, a camera, and a record of every call that changed something.
 
@@ -72,6 +86,8 @@ class World:
         self.trouble: dict[str, list[Exception]] = {}
         self.gates: dict[str, threading.Event] = {}
         self.photographs_ready = True
+        self.tasks: tuple[str, ...] = ()  # what closing a door leaves for people
+        self.fleets: dict[str, int] = {}  # what every room is one of
         self._lock = threading.Lock()
         self.actions = {
             "fake.close_door": Action(
@@ -107,14 +123,31 @@ class World:
                 apply=self._photograph,
                 permissions=Permissions(plan=("doors:Read",)),
             ),
+            # What incidents call for by themselves.
+            "records.notify": Action(
+                nature=Nature.RECORD,
+                kinds=frozenset(Kind),
+                plan=self._plan_words,
+                apply=self._say,
+                params=Words,
+                permissions=Permissions(plan=()),
+            ),
+            "records.task": Action(
+                nature=Nature.TASK,
+                kinds=frozenset(Kind),
+                plan=self._plan_words,
+                apply=self._say,
+                params=Words,
+                permissions=Permissions(plan=()),
+            ),
         }
 
-    def arrival(self, of: Finding, *steps: Step) -> Arrival:
+    def arrival(self, of: Finding, *steps: Step, **policy: object) -> Arrival:
         """Return a finding with a runbook of these steps; their effects are this world's."""
         return Arrival(
             finding=of,
             runbook=Runbook(id="test", title="Test", steps=steps),
-            policy=Policy(responders=(RESPONDER,)),
+            policy=Policy.model_validate({"responders": (RESPONDER,), **policy}),
             capabilities={s.id: self.capability(f"fake.{s.do}") for s in steps},
         )
 
@@ -141,7 +174,10 @@ class World:
                 changes=() if closed else changes,
                 calls=() if closed else (call,),
                 undo=() if closed else (undo,),
-                refusals=("this door is protected",) if before == "protected" else (),
+                refusals=(f"this door is {before}",) if before in {"protected", "gone"} else (),
+                gone=before == "gone",
+                tasks=self.tasks,
+                touched=Touched(fleets=self.fleets),
             ),
         )
 
@@ -169,6 +205,16 @@ class World:
         made = [self._change("open", change.resource, str(change.before)) for change in ours]
         self._meet("revert/after")
         return Receipt(plan_digest=plan.digest, at=NOW, calls=tuple(made), left=left)
+
+    def _plan_words(self, target: Target, params: "Words", cloud: None) -> tuple[Plan, ...]:  # noqa: ARG002
+        """Say something."""
+        words = params.what or params.message
+        return (Plan(action=params.action, target=target, lease=target.step, summary=words),)
+
+    def _say(self, plan: Plan, cloud: None) -> Receipt:  # noqa: ARG002
+        with self._lock:
+            self.calls.append(f"say {plan.summary}")
+        return Receipt(plan_digest=plan.digest, at=NOW)
 
     def _plan_photograph(self, target: Target, params: object, cloud: None) -> tuple[Plan, ...]:  # noqa: ARG002
         """Take a photograph."""

@@ -1,5 +1,7 @@
 """Which steps a finding calls for, given the steps that were taken already."""
 
+from collections.abc import Iterable
+
 from firedoor.model.finding import Finding, Principal, Resource
 from firedoor.model.incident import Arrival, StepRecord, StepState
 from firedoor.model.runbook import Step, resolve
@@ -19,7 +21,7 @@ def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepReco
     keys: dict[str, str] = {}  # the runbook's step id to the record that stands for it
     for step in runbook.steps:
         record = StepRecord(
-            key=_free(step.id, records),
+            key=free_key(step.id, records),
             runbook=runbook.id,
             step=step,
             capability=arrival.capabilities[step.id],
@@ -58,7 +60,8 @@ def _due_again(record: StepRecord, finding: Finding) -> bool:
     )
 
 
-def _free(wanted: str, records: list[StepRecord]) -> str:
+def free_key(wanted: str, records: Iterable[StepRecord]) -> str:
+    """Return the key that is wanted, with a number where it is taken."""
     used = {record.key for record in records}
     key, number = wanted, 2
     while key in used:

@@ -12,17 +12,22 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.containment import with_history
 from activities.heartbeat import beating
+from activities.warden import admit
 from firedoor import guard, telemetry
 from firedoor.action import Action
 from firedoor.cloud import aws
 from firedoor.discovery import find
 from firedoor.errors import BadInput, FiredoorError, Throttled, Unavailable
 from firedoor.model.action import Nature
-from firedoor.model.finding import Principal, Resource
-from firedoor.model.incident import Order
-from firedoor.model.plan import Failure, Plan, Target
+from firedoor.model.containment import containment_id
+from firedoor.model.incident import Order, Work
+from firedoor.model.plan import Failure, Plan, Proof, Receipt, Target
 from firedoor.model.policy import Policy
+from firedoor.model.warden import Change
+from firedoor.settings import settings
+from worker.catalogue import policy
 
 T = TypeVar("T")
 
@@ -44,20 +49,64 @@ def activities_of(actions: Mapping[str, Action]) -> tuple[Callable[..., Any], ..
 
 
 def _of(id: str, action: Action) -> list[Callable[..., Any]]:
+    is_held = action.nature is Nature.CONTAINMENT
+
     @activity.defn(name=f"{id}.plan")
     async def plan(order: Order) -> list[Plan]:
-        return await _perform(order.target, lambda: plan_all(id, action, order))
+        plans = await _perform(order.target, lambda: plan_all(id, action, order))
+        if not is_held:
+            return plans
+        return [await with_history(activity.client(), plan) for plan in plans]
 
-    phases = {"apply": action.apply, "verify": action.verify, "revert": action.revert}
-    return [plan, *(_phase(id, name, work) for name, work in phases.items() if work is not None)]
+    async def perform(work: Work, phase: Callable[[Plan, Any], T]) -> T:
+        target = work.plan.target
+        return await _perform(target, lambda: phase(work.plan, _cloud(id, target, work.by)))
+
+    @activity.defn(name=f"{id}.apply")
+    async def apply(work: Work) -> Receipt:
+        if work.plan.calls:
+            await _admitted(work.plan, lease=containment_id(work.plan) if is_held else "")
+        return await perform(work, action.apply)
+
+    @activity.defn(name=f"{id}.verify")
+    async def verify(work: Work) -> Proof:
+        return await perform(work, action.verify)  # type: ignore[arg-type]
+
+    @activity.defn(name=f"{id}.revert")
+    async def revert(work: Work) -> Receipt:
+        if work.plan.undo:
+            await _admitted(work.plan, lease=containment_id(work.plan), gives_back=True)
+        return await perform(work, action.revert)  # type: ignore[arg-type]
+
+    return [
+        plan,
+        apply,
+        *([verify] if action.verify else []),
+        *([revert] if action.revert else []),
+    ]
 
 
-def _phase(id: str, name: str, work: Callable[[Plan, Any], Any]) -> Callable[..., Any]:
-    @activity.defn(name=f"{id}.{name}")
-    async def perform(plan: Plan) -> Any:
-        return await _perform(plan.target, lambda: work(plan, _cloud(id, plan.target.subject)))
+async def _admitted(plan: Plan, **change: Any) -> None:
+    """Ask the warden whether a change may be made now.
 
-    return perform
+    The answer is asked for before each attempt, so that a pause also stops what is tried again.
+    """
+    asked = Change(
+        incident=plan.target.incident,
+        digest=plan.digest,
+        fleets=dict(plan.touched.fleets),
+        limits=policy().limits,
+        **change,
+    )
+    ruling = await beating(admit(activity.client(), settings().task_queue, asked))
+    if not ruling.accepted:
+        raise ApplicationError(
+            ruling.reason,
+            Failure(attempt=activity.info().attempt),
+            type="HeldBack",
+            non_retryable=True,
+            category=ApplicationErrorCategory.BENIGN,
+        )
 
 
 def plan_all(id: str, action: Action, order: Order) -> list[Plan]:
@@ -68,7 +117,7 @@ def plan_all(id: str, action: Action, order: Order) -> list[Plan]:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"parameters of {id}", where, first["msg"]) from error
-    cloud = _cloud(id, order.target.subject)
+    cloud = _cloud(id, order.target)
     plans = list(action.plan(order.target, params, cloud))
     if action.nature is not Nature.CONTAINMENT:
         return plans  # what only looks and tells can harm nothing that is protected
@@ -80,9 +129,12 @@ def _guarded(plan: Plan, policy: Policy, identity: str) -> Plan:
     return plan.model_copy(update={"refusals": refusals})
 
 
-def _cloud(id: str, subject: Resource | Principal) -> Any:
+def _cloud(id: str, target: Target, by: str = "") -> Any:
     """Return the clients that an action of this id works with; records need none."""
-    return aws.connect(subject.account, subject.region) if id.startswith("aws.") else None
+    if not id.startswith("aws."):
+        return None
+    subject = target.subject
+    return aws.connect(subject.account, subject.region, incident=target.incident, by=by)
 
 
 async def _perform(target: Target, work: Callable[[], T]) -> T:

@@ -39,7 +39,7 @@ def worker(client: Client) -> Worker:
     """
     return Worker(
         client,
-        task_queue=settings().task_queue,
+        task_queue=settings().serves or settings().task_queue,
         max_concurrent_activities=SLOTS,
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=GRACE,
@@ -62,10 +62,11 @@ async def serve(*, with_intake: bool = True, stop: asyncio.Event | None = None) 
     client = await connect(plugins=[plugin()], runtime=telemetry.runtime(settings().metrics))
     await _require_search_attributes(client)
     async with worker(client):
-        log.info("worker.started", queue=settings().task_queue, build=__version__)
+        queue = settings().serves or settings().task_queue
+        log.info("worker.started", queue=queue, build=__version__)
         warming = asyncio.create_task(asyncio.to_thread(aws.warm_up))
-        if with_intake and (queue := settings().queue_url):
-            await sqs.run(queue, settings().dead_letter_url, _deliver_to(client), stop)
+        if with_intake and not settings().serves and (source := settings().queue_url):
+            await sqs.run(source, settings().dead_letter_url, _deliver_to(client), stop)
         await stop.wait()
         log.info("worker.stopping")
         await warming

@@ -26,6 +26,7 @@ PATIENCE = {
     Nature.EVIDENCE: timedelta(minutes=1),
     Nature.CONTAINMENT: timedelta(hours=1),
     Nature.RECORD: timedelta(minutes=10),
+    Nature.TASK: timedelta(minutes=10),
 }
 PATIENCE_TO_VERIFY = timedelta(minutes=1)  # another look comes soon anyway
 PATIENCE_TO_FOLLOW = timedelta(hours=1)
@@ -35,9 +36,17 @@ UNKNOWN = 2  # no first attempt: something may have been done
 
 
 async def call(
-    activity: str, argument: BaseModel, result: type[T], patience: timedelta, summary: str = ""
+    activity: str,
+    argument: BaseModel,
+    result: type[T],
+    patience: timedelta,
+    summary: str = "",
+    queue: str = "",
 ) -> T:
-    """Call an activity by name, and return its result as `result`."""
+    """Call an activity by name, and return its result as `result`.
+
+    `queue` is that of the workers that may act there, if not all may.
+    """
     answer: T = await workflow.execute_activity(
         activity,
         argument,
@@ -47,6 +56,7 @@ async def call(
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RETRIES,
         summary=summary or None,
+        task_queue=queue or None,
     )
     return answer
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -20,6 +21,7 @@ from firedoor.model.containment import (
     Return,
     Returned,
 )
+from firedoor.model.incident import Work
 from firedoor.model.plan import Check, Plan, Proof, Receipt, Verdict
 from workflows.calls import (
     PATIENCE,
@@ -30,6 +32,8 @@ from workflows.calls import (
     kind,
     reason,
 )
+
+T = TypeVar("T")
 
 # How soon it looks again while reading back does not confirm the effect, and how often afterwards.
 FIRST_LOOK = timedelta(seconds=2)
@@ -53,8 +57,10 @@ class ContainmentWorkflow:
         self._applied = list(lease.applied)
         self._receipts = list(lease.receipts)
         self._proof = lease.proof
+        self._queue = lease.queue
         self._claimed = holding.carried is not None
         self._doubts = 0  # how often in a row reading back did not confirm the effect
+        self._next_look = workflow.now() + WATCH
         self._lock = asyncio.Lock()
 
     @workflow.run
@@ -93,19 +99,20 @@ class ContainmentWorkflow:
             applied=tuple(self._applied),
             receipts=tuple(self._receipts),
             proof=self._proof,
+            queue=self._queue,
         )
 
     # Holding
 
     async def _grant(self, claim: Claim) -> Grant:
         plan = claim.plan
+        self._queue = claim.queue
         if plan.changes or not self._applied:
             # Even if it was done for another holder: apply looks first, and somebody may have
             # changed it since.
+            patience = PATIENCE[Nature.CONTAINMENT]
             try:
-                receipt = await call(
-                    f"{plan.action}.apply", plan, Receipt, PATIENCE[Nature.CONTAINMENT], "apply"
-                )
+                receipt = await self._act("apply", plan, Receipt, patience, claim.by)
             except ActivityError as error:
                 return self._not_applied(claim, error)
             if not any(plan.changes == applied.changes for applied in self._applied):
@@ -118,7 +125,11 @@ class ContainmentWorkflow:
 
     def _not_applied(self, claim: Claim, error: ActivityError) -> Grant:
         """Record that applying failed; what may have taken effect stays ours to take back."""
-        stale, failed = kind(error) == "PlanStale", failure(error)
+        failed = failure(error)
+        if kind(error) == "HeldBack" and not self._holders:
+            return Grant(kind=GrantKind.HELD_BACK, lease=self.lease(), reason=reason(error))
+        # What does not exist any more makes the plan as stale as what was changed.
+        stale = kind(error) in {"PlanStale", "NotFound"}
         if not (stale and failed.changed_nothing):
             self._applied.append(claim.plan)
             if failed.made:
@@ -137,8 +148,25 @@ class ContainmentWorkflow:
     def _hold(self, claim: Claim) -> None:
         who = (claim.incident, claim.step)
         if who not in [(holder.incident, holder.step) for holder in self._holders]:
-            since = workflow.now()
-            self._holders.append(Holder(incident=claim.incident, step=claim.step, since=since))
+            now = workflow.now()
+            holder = Holder(
+                incident=claim.incident,
+                step=claim.step,
+                since=now,
+                by=claim.by,
+                term=claim.term,
+                until=now + claim.term if claim.term else None,
+            )
+            self._holders.append(holder)
+
+    async def _act(
+        self, phase: str, plan: Plan, result: type[T], patience: timedelta, by: str = ""
+    ) -> T:
+        """Have workers that may act there do one phase of a plan."""
+        work = Work(plan=plan, by=by)
+        return await call(
+            f"{plan.action}.{phase}", work, result, patience, phase, queue=self._queue
+        )
 
     # Watching
 
@@ -146,14 +174,15 @@ class ContainmentWorkflow:
         """Read back every plan that is in force; the proof is that of the worst."""
         try:
             proofs = [
-                await call(f"{p.action}.verify", p, Proof, PATIENCE_TO_VERIFY, "verify")
-                for p in self._applied
+                await self._act("verify", plan, Proof, PATIENCE_TO_VERIFY) for plan in self._applied
             ]
         except ActivityError as error:
             workflow.logger.warning("containment.unverified", extra={"reason": reason(error)})
             proofs = [_unread(plan, reason(error)) for plan in self._applied]
         self._proof = min(proofs, key=_rank)
         self._doubts = 0 if self._proof.verdict is Verdict.PROVEN else self._doubts + 1
+        doubtful = min(FIRST_LOOK * 2 ** min(self._doubts, 10) / 2, WATCH)
+        self._next_look = workflow.now() + (doubtful if self._doubts else WATCH)
 
     async def _look_again(self) -> None:
         """Read back, and tell the holders if the verdict changed."""
@@ -162,17 +191,28 @@ class ContainmentWorkflow:
         if before is None or self._proof is None or before.verdict is self._proof.verdict:
             return
         for holder in self._holders:
-            incident = workflow.get_external_workflow_handle(holder.incident)
-            try:
-                await incident.signal(
-                    "notice", Notice(lease=self._id, step=holder.step, proof=self._proof)
-                )
-            except ApplicationError as error:  # it is no longer there to be told
-                workflow.logger.warning("holder.unreachable", extra={"reason": error.message})
+            await self._tell(holder, proof=self._proof)
+
+    async def _end_terms(self) -> None:
+        """Tell those whose term is over, and tell them again after as long if nothing comes."""
+        for index, holder in enumerate(self._holders):
+            if holder.until is None or holder.term is None or holder.until > workflow.now():
+                continue
+            until = workflow.now() + holder.term
+            self._holders[index] = holder.model_copy(update={"until": until})
+            await self._tell(holder, term_is_over=True)
+
+    async def _tell(self, holder: Holder, **news: Any) -> None:
+        incident = workflow.get_external_workflow_handle(holder.incident)
+        try:
+            await incident.signal("notice", Notice(lease=self._id, step=holder.step, **news))
+        except ApplicationError as error:  # it is no longer there to be told
+            workflow.logger.warning("holder.unreachable", extra={"reason": error.message})
 
     # Letting go
 
     async def _take_back(self, back: Return) -> Returned:
+        holders = self._holders
         self._holders = [
             h for h in self._holders if (h.incident, h.step) != (back.incident, back.step)
         ]
@@ -180,12 +220,19 @@ class ContainmentWorkflow:
         while self._applied and not self._holders:
             plan = self._applied[-1]
             try:
-                receipt = await call(
-                    f"{plan.action}.revert", plan, Receipt, PATIENCE_TO_REVERT, "revert"
-                )
+                receipt = await self._act("revert", plan, Receipt, PATIENCE_TO_REVERT, back.by)
             except ActivityError as error:
-                self._state = LeaseState.FAILED
-                return Returned(lease=self.lease(), receipts=tuple(receipts), problem=reason(error))
+                held_back = kind(error) == "HeldBack"
+                if held_back:  # nothing was undone, so it is held as before
+                    self._holders = holders
+                else:
+                    self._state = LeaseState.FAILED
+                return Returned(
+                    lease=self.lease(),
+                    receipts=tuple(receipts),
+                    problem=reason(error),
+                    held_back=held_back,
+                )
             self._applied.pop()
             receipts.append(receipt)
         if not self._holders:
@@ -196,14 +243,17 @@ class ContainmentWorkflow:
 
     async def _next_turn(self) -> None:
         """Wait until there is something to do, or until it is time to look again."""
-        pause = self._pause()
+        due = self._due()
         try:
             await self._until(
-                lambda: self._is_over() or self._is_full() or self._pause() != pause, pause
+                lambda: self._is_over() or self._is_full() or self._due() != due,
+                max(due - workflow.now(), timedelta(0)),
             )
         except TimeoutError:
             async with self._lock:
-                await self._look_again()
+                await self._end_terms()
+                if workflow.now() >= self._next_look:
+                    await self._look_again()
 
     async def _until(self, holds: Callable[[], bool], within: timedelta | None = None) -> None:
         """Wait; cancelling from outside does not drop what is held, so it ends nothing."""
@@ -214,8 +264,9 @@ class ContainmentWorkflow:
                 raise
             workflow.logger.warning("containment.not_cancelled")
 
-    def _pause(self) -> timedelta:
-        return min(FIRST_LOOK * 2 ** min(self._doubts - 1, 10), WATCH) if self._doubts else WATCH
+    def _due(self) -> datetime:
+        """When to look again, or the first term ends."""
+        return min([self._next_look, *(h.until for h in self._holders if h.until)])
 
     def _is_over(self) -> bool:
         return not self._holders and not self._applied and self._is_idle()

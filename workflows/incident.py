@@ -1,6 +1,7 @@
 """The incident: one subject, all findings about it, and the steps that its runbooks call for."""
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from firedoor.model.incident import (
     MOVING,
     SUCCEEDED,
     Arrival,
+    Capability,
     Close,
     Entry,
     Incident,
@@ -34,20 +36,37 @@ from firedoor.model.incident import (
     Status,
     StepRecord,
     StepState,
+    Work,
     assess,
     doubts,
     state_of,
 )
-from firedoor.model.plan import Plan, Proof, Receipt, Target, Verdict
-from firedoor.model.runbook import Approval
-from firedoor.triage import steps_for
+from firedoor.model.plan import Change, Plan, Proof, Receipt, Target, Verdict
+from firedoor.model.policy import Autonomy
+from firedoor.model.runbook import Approval, Step
+from firedoor.triage import free_key, steps_for
 from workflows import visibility
-from workflows.calls import PATIENCE, PATIENCE_TO_FOLLOW, PATIENCE_TO_REVERT, call, reason
+from workflows.calls import PATIENCE, PATIENCE_TO_FOLLOW, PATIENCE_TO_REVERT, call, kind, reason
 
 # How often evidence that is still being made is looked at, and for how long.
 FIRST_LOOK = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=5)
 EVIDENCE_PATIENCE = timedelta(hours=24)
+
+# How often a step is planned again because its target changed: people would be asked without end.
+MOST_PLANS = 5
+
+# How often what is held back is tried again without being told to.
+FIRST_RETRY = timedelta(minutes=1)
+LAST_RETRY = timedelta(minutes=15)
+
+# How often a term doubles for what comes back: 12 h become 16 days.
+MOST_DOUBLED = 5
+
+OPEN_AGAIN = "containment.open_again"
+
+# A task is work, not only a decision.
+TIME_FOR_A_TASK = timedelta(days=1)
 
 CANCELLED = "the incident was cancelled"
 
@@ -72,6 +91,7 @@ class IncidentWorkflow:
         self._runbooks = list(carried.runbooks) if carried else []
         self._steps = {s.key: s for s in carried.steps} if carried else {}
         self._timeline = list(carried.timeline) if carried else []
+        self._went_on = 0  # how often waiting incidents were told to go on
         self._stopped: tuple[str, ...] = ()  # steps that a cancellation found on their way
         self._tasks: list[asyncio.Task[None]] = []
         self._close: Close | None = None
@@ -125,9 +145,14 @@ class IncidentWorkflow:
             self._close = close
         return ruling
 
+    @workflow.signal(description="Changes that were held back may be tried again")
+    async def go_on(self) -> None:
+        """Try what was held back again, at once."""
+        self._went_on += 1
+
     @workflow.signal(description="News of a containment that this incident holds")
     async def notice(self, notice: Notice) -> None:
-        """Take note that a containment became proven, or drifted."""
+        """Take note that a containment became proven or drifted, or that its term is over."""
         self._take_note(notice)
 
     @workflow.query(description="All that is known")
@@ -182,13 +207,14 @@ class IncidentWorkflow:
         try:
             if not await self._is_its_turn(key):
                 return
-            while True:
+            for _ in range(MOST_PLANS):
                 proposal = await self._plan(key)
                 if proposal is None or not await self._is_allowed(key, proposal):
                     return
                 await self._evidence_is_safe(key)
                 if await self._apply(key, proposal):
                     return
+            self._end(key, StepState.FAILED, f"the target changed after each of {MOST_PLANS} plans")
         except ActivityError as error:
             self._end(key, StepState.FAILED, reason(error))
 
@@ -221,18 +247,24 @@ class IncidentWorkflow:
         if not record.subjects:
             self._end(key, StepState.DONE, f"the finding names no {record.step.on}")
             return None
-        planned = await asyncio.gather(*(self._plan_for(record, s) for s in record.subjects))
+        if record.capability.nature is Nature.RELEASE:
+            planned = [self._plan_opening(record)]
+        else:
+            planned = await asyncio.gather(*(self._plan_for(record, s) for s in record.subjects))
         plans = tuple(plan for plans in planned for plan in plans)
         for plan in plans:
             for refusal in plan.refusals:
                 self._tell("plan.refused", key, f"{plan.summary}: {refusal}")
-        proposal = Proposal(step=key, plans=tuple(plan for plan in plans if not plan.refusals))
+        good = tuple(plan for plan in plans if not plan.refusals)
+        proposal = Proposal(step=key, plans=good, term=_term(record.step, good))
         if not plans:
             self._end(key, StepState.DONE, "there is nothing to do")
             return None
-        if not proposal.plans:
+        if not good:
             refusals = "; ".join(r for plan in plans for r in plan.refusals)
-            self._end(key, StepState.REFUSED, refusals)
+            gone = all(plan.gone for plan in plans)
+            self._end(key, StepState.GONE if gone else StepState.REFUSED, refusals)
+            self._set_tasks(record, plans)
             return None
         self._set(key, proposal=proposal, plan_digest=proposal.digest)
         self._tell("step.planned", key, "; ".join(plan.summary for plan in proposal.plans))
@@ -246,19 +278,56 @@ class IncidentWorkflow:
             list[Plan],
             PATIENCE[record.capability.nature],
             f"{record.key}: plan",
+            self._queue(subject),
         )
 
+    def _plan_opening(self, record: StepRecord) -> list[Plan]:
+        """Return what letting go of a held step does: its plans the other way round."""
+        held = self._steps[str(record.params["opens"])]
+        plans = held.proposal.plans if held.proposal and held.leases else ()
+        return [
+            Plan(
+                action=OPEN_AGAIN,
+                target=plan.target.model_copy(update={"step": record.key, "at": workflow.now()}),
+                lease=plan.lease,
+                summary=f"Its term is over: open again what {held.key} closed. {plan.summary}",
+                changes=tuple(_reversed(change) for change in reversed(plan.changes)),
+                calls=plan.undo,
+                undo=plan.calls,
+                lost=plan.lost,
+            )
+            for plan in plans
+        ]
+
     async def _is_allowed(self, key: str, proposal: Proposal) -> bool:
-        """Ask, unless the runbook gives standing authority or there is nothing to change."""
+        """Ask, unless the runbook gives standing authority or there is nothing to change.
+
+        The policy can say that this runbook only plans in this account, or that it always asks.
+        """
         record = self._steps[key]
-        if record.step.approval is Approval.AUTO:
-            self._tell("step.authorised", key, f"by runbook {record.runbook}")
-        elif not any(plan.calls for plan in proposal.plans):
+        is_task = record.capability.nature is Nature.TASK
+        changes = is_task or any(plan.calls for plan in proposal.plans)
+        autonomy = self._autonomy(record)
+        if changes and autonomy is Autonomy.SHADOW:
+            self._end(key, StepState.SHADOWED, f"{record.runbook} only plans in this account")
+            return False
+        if not changes:
             self._tell("step.authorised", key, "nothing has to be changed")
+        elif record.step.approval is Approval.AUTO and autonomy is Autonomy.AUTO:
+            self._tell("step.authorised", key, f"by runbook {record.runbook}")
         elif not await self._ask(key):
             return False
+        self._set_tasks(record, proposal.plans)
         self._set(key, state=StepState.APPLYING)
         return True
+
+    def _autonomy(self, record: StepRecord) -> Autonomy:
+        """Return how far the step may go by itself: as its most restricted subject allows."""
+        found = {
+            self._policy.autonomy_of(record.runbook, subject.account, subject.region)
+            for subject in record.subjects
+        }
+        return next(a for a in Autonomy if a in found)
 
     async def _ask(self, key: str) -> bool:
         """Wait for a responder's decision on the plan; silence is no."""
@@ -285,24 +354,31 @@ class IncidentWorkflow:
                 return await self._contain(key, proposal)
             case Nature.EVIDENCE:
                 await self._preserve(key, proposal)
-            case Nature.RECORD:
+            case Nature.RECORD | Nature.TASK:
                 receipts = await self._apply_each(key, proposal)
-                self._end(key, StepState.DONE, receipts=receipts)
+                self._end(key, StepState.DONE, self._said_by(key), receipts=receipts)
+            case Nature.RELEASE:
+                await self._open_again(key)
         return True
 
     async def _contain(self, key: str, proposal: Proposal) -> bool:
         """Claim the lease of every plan; those that were granted stay held if others are stale."""
         record, patience = self._steps[key], PATIENCE[Nature.CONTAINMENT]
-        claims = [Claim(incident=self._id, step=key, plan=plan) for plan in proposal.plans]
+        claims = [
+            Claim(
+                incident=self._id,
+                step=key,
+                plan=plan,
+                by=self._approver(key),
+                term=proposal.term,
+                queue=self._queue(plan.target.subject),
+            )
+            for plan in proposal.plans
+        ]
         # On record before the attempt: what is never answered may be held all the same.
         leases = dict.fromkeys((*record.leases, *(containment_id(c.plan) for c in claims)))
         self._set(key, leases=tuple(leases))
-        grants = await asyncio.gather(
-            *(
-                call("containment.claim", claim, Grant, patience, f"{key}: claim")
-                for claim in claims
-            )
-        )
+        grants = await asyncio.gather(*(self._claim(key, claim, patience) for claim in claims))
         held = [grant.lease for grant in grants if _holds(grant, self._id, key)]
         for grant in grants:
             if grant.lease not in held:
@@ -319,11 +395,35 @@ class IncidentWorkflow:
             self._end(key, state_of(proofs), doubts(proofs))
         return True
 
+    async def _claim(self, key: str, claim: Claim, patience: timedelta) -> Grant:
+        """Claim a lease; while changes are held back, wait and claim it again."""
+        pause = FIRST_RETRY
+        while True:
+            grant = await call("containment.claim", claim, Grant, patience, f"{key}: claim")
+            if grant.kind is not GrantKind.HELD_BACK or key in self._stopped:
+                return grant
+            pause = await self._held_back(key, grant.reason, pause)
+            claim = claim.model_copy(update={"attempt": claim.attempt + 1})
+
+    async def _held_back(self, key: str, why: str, pause: timedelta) -> timedelta:
+        """Wait until changes may be tried again, and return how long to wait the next time."""
+        state, went_on = self._steps[key].state, self._went_on
+        self._set(key, state=StepState.HELD_BACK, reason=why)
+        self._tell("step.held_back", key, why)
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._went_on != went_on or key in self._stopped,
+                timeout=pause,
+                timeout_summary=f"{key}: held back",
+            )
+        self._set(key, state=state, reason="")
+        return min(2 * pause, LAST_RETRY)
+
     async def _preserve(self, key: str, proposal: Proposal) -> None:
         """Start the evidence, let the steps that need it go on, and follow it to its end."""
         receipts = await self._apply_each(key, proposal)
         evidence = tuple(item for receipt in receipts for item in receipt.evidence)
-        self._set(key, state=StepState.STARTED, receipts=receipts, evidence=evidence)
+        self._set(key, state=StepState.STARTED, receipts=receipts, evidence=evidence, reason="")
         what = [item.name for item in evidence] or [plan.summary for plan in proposal.plans]
         self._tell("evidence.started", key, ", ".join(what))
         proofs = tuple(await asyncio.gather(*(self._follow(key, plan) for plan in proposal.plans)))
@@ -334,27 +434,122 @@ class IncidentWorkflow:
         )
 
     async def _follow(self, key: str, plan: Plan) -> Proof:
-        """Look at evidence in the making until it is there or has failed."""
+        """Look at evidence in the making until it is there or has failed.
+
+        Between looks it is applied again: what has to wait for an earlier part, as a copy waits for
+        its snapshot, is done as soon as it can be.
+        """
         pause, until = FIRST_LOOK, workflow.now() + EVIDENCE_PATIENCE
+        work, queue = self._work(key, plan), self._queue(plan.target.subject)
         while True:
             proof = await call(
-                f"{plan.action}.verify", plan, Proof, PATIENCE_TO_FOLLOW, f"{key}: verify"
+                f"{plan.action}.verify", work, Proof, PATIENCE_TO_FOLLOW, f"{key}: verify", queue
             )
             if proof.verdict is not Verdict.PENDING or workflow.now() > until:
                 return proof
             await workflow.sleep(pause, summary=f"{key}: under way")
             pause = min(2 * pause, LONGEST_PAUSE)
+            receipt = await self._carry_out(key, plan, PATIENCE_TO_FOLLOW)
+            if receipt.calls:
+                self._set(key, receipts=(*self._steps[key].receipts, receipt))
 
     async def _apply_each(self, key: str, proposal: Proposal) -> tuple[Receipt, ...]:
         patience = PATIENCE[self._steps[key].capability.nature]
-        return tuple(
-            await asyncio.gather(
-                *(
-                    call(f"{plan.action}.apply", plan, Receipt, patience, f"{key}: apply")
-                    for plan in proposal.plans
-                )
+        applied = (self._carry_out(key, plan, patience) for plan in proposal.plans)
+        return tuple(await asyncio.gather(*applied))
+
+    async def _carry_out(self, key: str, plan: Plan, patience: timedelta) -> Receipt:
+        """Apply a plan that is no containment; while changes are held back, wait and try again."""
+        pause, work = FIRST_RETRY, self._work(key, plan)
+        what, queue = f"{key}: apply", self._queue(plan.target.subject)
+        while True:
+            try:
+                return await call(f"{plan.action}.apply", work, Receipt, patience, what, queue)
+            except ActivityError as error:
+                if kind(error) != "HeldBack" or key in self._stopped:
+                    raise
+                pause = await self._held_back(key, reason(error), pause)
+
+    def _work(self, key: str, plan: Plan) -> Work:
+        return Work(plan=plan, by=self._approver(key))
+
+    def _approver(self, key: str) -> str:
+        """Return who approved the plan that is in force; nobody under standing authority."""
+        record = self._steps[key]
+        for vote in reversed(record.votes):
+            approves = vote.ruling.accepted and vote.decision.answer is Answer.APPROVE
+            if approves and vote.decision.plan_digest == record.plan_digest:
+                return vote.decision.responder
+        return ""
+
+    def _said_by(self, key: str) -> str:
+        """Return who signed a task off, and what they said."""
+        if self._steps[key].capability.nature is not Nature.TASK:
+            return ""
+        last = self._steps[key].votes[-1].decision
+        return f"signed off by {last.responder}: {last.reason}"
+
+    def _queue(self, subject: Resource | Principal) -> str:
+        """Return the queue of the workers that may act on a subject."""
+        return self._policy.account(subject.account, subject.region).task_queue or ""
+
+    # Steps that others call for
+
+    def _set_tasks(self, record: StepRecord, plans: tuple[Plan, ...]) -> None:
+        """Give to people what no call of ours can do, each once."""
+        for what in dict.fromkeys(task for plan in plans for task in plan.tasks):
+            self._follow_up(
+                record, "task", "records.task", Nature.TASK, {"what": what}, TIME_FOR_A_TASK
             )
+
+    def _raise_alarm(self, record: StepRecord, why: str) -> None:
+        """Tell people that what was contained is so no longer."""
+        message = f"DRIFT: {record.key} was proven and is undone by somebody: {why}"
+        self._follow_up(record, "alarm", "records.notify", Nature.RECORD, {"message": message})
+
+    def _ask_to_open(self, record: StepRecord) -> None:
+        """Ask whether to let go of what was held for its term."""
+        self._follow_up(record, "open", OPEN_AGAIN, Nature.RELEASE, {"opens": record.key})
+
+    def _follow_up(
+        self,
+        record: StepRecord,
+        name: str,
+        action: str,
+        nature: Nature,
+        params: dict[str, Any],
+        deadline: timedelta | None = None,
+    ) -> None:
+        """Add a step that another one calls for, unless the same is there and not at rest."""
+        approval = Approval.AUTO if nature is Nature.RECORD else Approval.ASK
+        step = Step(
+            id=f"{record.step.id}_{name}",
+            do=action.partition(".")[2],
+            approval=approval,
+            deadline=deadline or record.step.deadline,
         )
+        new = StepRecord(
+            key=free_key(f"{record.key}.{name}", tuple(self._steps.values())),
+            runbook=record.runbook,
+            step=step,
+            capability=Capability(action=action, nature=nature, barrier=Barrier.STARTED),
+            subjects=record.subjects[:1],
+            params=params,
+        )
+        for other in self._steps.values():
+            same = (other.capability, other.params) == (new.capability, new.params)
+            if same and (nature is Nature.TASK or other.state in MOVING):
+                return
+        self._steps[new.key] = new
+        self._tasks.append(asyncio.create_task(self._take(new.key)))
+
+    async def _open_again(self, key: str) -> None:
+        """Let go of what was held for its term, as a responder has just decided."""
+        held = self._steps[str(self._steps[key].params["opens"])]
+        decision = self._steps[key].votes[-1].decision
+        release = Release(by=decision.responder, reason=decision.reason, steps=(held.key,))
+        await self._let_go(held, release)
+        self._end(key, StepState.DONE, f"{held.key} is {self._steps[held.key].state}")
 
     # People
 
@@ -416,6 +611,10 @@ class IncidentWorkflow:
                 continue
             now = self._steps[record.key]
             self._set(record.key, receipts=(*now.receipts, *returned.receipts))
+            if returned.held_back:
+                self._tell("release.held_back", record.key, returned.problem)
+                self._set(record.key, reason=f"not released: {returned.problem}")
+                continue
             if returned.problem:
                 self._end(record.key, StepState.FAILED, f"release: {returned.problem}")
                 continue
@@ -431,12 +630,19 @@ class IncidentWorkflow:
         record = self._steps.get(notice.step)
         if record is None or notice.lease not in record.leases:
             return
+        if notice.term_is_over:
+            self._tell("containment.term_over", record.key, notice.lease)
+            self._ask_to_open(record)
+        if notice.proof is None:
+            return
         digest = notice.proof.plan_digest
         others = tuple(proof for proof in record.proofs if proof.plan_digest != digest)
         proofs = (*others, notice.proof)
         self._set(record.key, proofs=proofs)
         if record.state in SUCCEEDED:
             self._end(record.key, state_of(proofs), doubts(proofs))
+        if notice.proof.verdict is Verdict.DRIFTED:
+            self._raise_alarm(record, doubts((notice.proof,)))
 
     # Book-keeping
 
@@ -516,6 +722,18 @@ class IncidentWorkflow:
             if _broken(task):
                 task.result()
         self._tasks = [task for task in self._tasks if not task.done()]
+
+
+def _term(step: Step, plans: tuple[Plan, ...]) -> timedelta | None:
+    """Return how long to hold: longer each time that the same comes back."""
+    if step.term is None:
+        return None
+    times = max((plan.held_before for plan in plans), default=0)
+    return step.term * (1 << min(times, MOST_DOUBLED))
+
+
+def _reversed(change: Change) -> Change:
+    return change.model_copy(update={"before": change.after, "after": change.before})
 
 
 def _broken(task: asyncio.Task[None]) -> bool:

@@ -38,9 +38,13 @@ PLACES: dict[str, Place] = {
     "deny": Place("firedoor.cli.decisions", "Deny plans that wait for a decision."),
     "release": Place("firedoor.cli.containments", "Let containments go, undoing their changes."),
     "close": Place("firedoor.cli.incidents", "Close an incident that holds nothing any more."),
+    "pause": Place("firedoor.cli.rails", "Stop every change in all incidents."),
+    "resume": Place("firedoor.cli.rails", "Let changes go on."),
+    "rails": Place("firedoor.cli.rails", "Show whether changes are paused, and the limits."),
     "findings": Place("firedoor.cli.findings", "Read findings without starting anything."),
     "runbooks": Place("firedoor.cli.runbooks", "List, check and try out runbooks."),
     "audit": Place("firedoor.cli.audit", "Check what happened."),
+    "iam": Place("firedoor.cli.iam", "Print the IAM policies that Firedoor needs."),
 }
 """Every command, in the order of the help; the one list that a new command joins."""
 

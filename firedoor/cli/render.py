@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from firedoor.cli.output import clean
+from firedoor.model.action import Nature
 from firedoor.model.decision import Answer, Vote
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Finding
@@ -29,6 +30,7 @@ from firedoor.model.plan import (
     Plan,
     Proof,
     Receipt,
+    Residual,
     Verdict,
 )
 
@@ -47,7 +49,10 @@ STATES: dict[str, str] = {
     StepState.EXPIRED: "red",
     StepState.REFUSED: "red",
     StepState.FAILED: BAD,
+    StepState.HELD_BACK: "bold yellow",
     StepState.SKIPPED: QUIET,
+    StepState.GONE: QUIET,
+    StepState.SHADOWED: QUIET,
     StepState.RELEASED: "cyan",
 }
 STATUSES: dict[str, str] = {
@@ -55,6 +60,8 @@ STATUSES: dict[str, str] = {
     Status.CONTAINED: GOOD,
     Status.UNPROVEN: "yellow",
     Status.INCOMPLETE: BAD,
+    Status.HELD_BACK: "bold yellow",
+    Status.SHADOWED: QUIET,
     Status.RELEASED: "cyan",
     Status.CLOSED: QUIET,
     Status.SAMPLE: QUIET,
@@ -81,6 +88,7 @@ def plan(shown: Plan) -> RenderableType:
         "Undo", _calls(shown.undo) or ([_text("there is none")] if shown.calls else [])
     )
     parts += _section("Checked before", [_check(check) for check in shown.preflight])
+    parts += _section("Left to people", [_marked("-", "yellow", task) for task in shown.tasks])
     return Group(*parts)
 
 
@@ -113,6 +121,11 @@ def step(shown: StepRecord, now: datetime) -> RenderableType:
     parts: list[RenderableType] = []
     for each in shown.proposal.plans if shown.proposal else ():
         parts += [plan(each), Text()]
+    if shown.proposal and shown.proposal.term:
+        term = f"holds for {span(shown.proposal.term)}, then people are asked to open it again"
+        parts.append(_text(term))
+    if shown.state is StepState.ASKING and shown.capability.nature is Nature.TASK:
+        parts.append(_text("approve it when it is done; deny it if it will not be done"))
     if shown.plan_digest:
         parts.append(_text(f"digest {shown.plan_digest}", QUIET))
     parts += _section("Votes", [_vote(vote) for vote in shown.votes])
@@ -208,6 +221,14 @@ def left(time: timedelta) -> str:
     if hours:
         return f"{hours} h {minutes} min left"
     return f"{minutes} min {seconds % 60} s left" if minutes else f"{seconds} s left"
+
+
+def span(time: timedelta) -> str:
+    """Return a length of time in words."""
+    hours, seconds = divmod(int(time.total_seconds()), 3600)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (seconds // 60, "min"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or f"{seconds} s"
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -335,7 +356,18 @@ def _vote(vote: Vote) -> Text:
 def _proof(proof: Proof) -> RenderableType:
     style = {Verdict.PROVEN: GOOD, Verdict.DRIFTED: BAD}.get(proof.verdict, "yellow")
     head = Text.assemble((instant(proof.at), QUIET), "  ", (proof.verdict, style))
-    return Group(head, *(Padding.indent(_check(check), 2) for check in proof.checks))
+    if proof.since:
+        head.append_text(_text(f"  dark since {instant(proof.since)}"))
+    lines = [_check(check) for check in proof.checks]
+    lines += [_residual(one) for one in proof.residual]
+    return Group(head, *(Padding.indent(line, 2) for line in lines))
+
+
+def _residual(one: Residual) -> Text:
+    """Render what one kind of credential can still do."""
+    until = f", at the latest until {instant(one.until)}" if one.until else ""
+    said = f"{one.credential}: {one.state}{until}"
+    return _marked("open", BAD, said) if one.open else _marked("shut", GOOD, said)
 
 
 def _evidence(item: Evidence) -> Text:

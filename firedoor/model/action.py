@@ -10,6 +10,7 @@ class Nature(StrEnum):
     EVIDENCE = "evidence"  # preserved; never reverted, and never stops containment by failing
     RECORD = "record"  # people told, systems informed
     TASK = "task"  # a person's work, signed off when it is done
+    RELEASE = "release"  # a containment that is to be let go, as its term is over
 
 
 class Barrier(StrEnum):

@@ -1,5 +1,6 @@
 """A lease on one effect on one target: who holds it, why, and what was done for it."""
 
+from datetime import timedelta
 from enum import StrEnum
 
 from pydantic import Field
@@ -14,14 +15,23 @@ class Claim(Model):
     incident: str
     step: str
     plan: Plan
+    by: str = Field(default="", description="who approved it; nobody under standing authority")
+    term: timedelta | None = Field(default=None, description="after it people are asked again")
+    queue: str = Field(default="", description="of the workers that may act there; none: our own")
+    attempt: int = Field(
+        default=1, description="which try it is: a claim that was held back is another one later"
+    )
 
 
 class Holder(Model):
-    """Who holds a containment, and since when."""
+    """Who holds a containment, since when, and until when if nobody says otherwise."""
 
     incident: str
     step: str
     since: UtcDatetime
+    by: str = ""
+    term: timedelta | None = None
+    until: UtcDatetime | None = Field(default=None, description="when people are asked again")
 
 
 class LeaseState(StrEnum):
@@ -41,6 +51,7 @@ class Lease(Model):
     applied: tuple[Plan, ...] = Field(default=(), description="taken back in reverse order")
     receipts: tuple[Receipt, ...] = ()
     proof: Proof | None = None
+    queue: str = Field(default="", description="of the workers that may act there")
 
 
 class Holding(Model):
@@ -55,6 +66,7 @@ class GrantKind(StrEnum):
 
     GRANTED = "granted"
     STALE = "stale"
+    HELD_BACK = "held back"  # paused, or above a limit; nothing was done
     FAILED = "failed"
 
 
@@ -84,14 +96,16 @@ class Returned(Model):
         default=(), description="of the reverts, newest plan first"
     )
     problem: str = Field(default="", description="why reverting did not end well")
+    held_back: bool = Field(default=False, description="all changes are paused; it is still held")
 
 
 class Notice(Model):
-    """What a containment tells its holders: that its proof changed, or that it drifted."""
+    """What a containment tells a holder: that its proof changed, or that its term is over."""
 
     lease: str
     step: str
-    proof: Proof
+    proof: Proof | None = None
+    term_is_over: bool = False
 
 
 def containment_id(plan: Plan) -> str:

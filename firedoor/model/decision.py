@@ -1,5 +1,6 @@
 """A person's yes or no to one exact plan, and what came of it."""
 
+from datetime import timedelta
 from enum import StrEnum
 
 from pydantic import Field
@@ -13,6 +14,9 @@ class Proposal(Model):
 
     step: str
     plans: tuple[Plan, ...]
+    term: timedelta | None = Field(
+        default=None, description="how long it holds until people are asked to open it again"
+    )
 
     @property
     def digest(self) -> str:

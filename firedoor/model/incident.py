@@ -9,7 +9,7 @@ from firedoor.model.base import Model, UtcDatetime
 from firedoor.model.decision import Proposal, Ruling, Vote
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Finding, Subject
-from firedoor.model.plan import Proof, Receipt, Target, Verdict
+from firedoor.model.plan import Plan, Proof, Receipt, Target, Verdict
 from firedoor.model.policy import Policy
 from firedoor.model.runbook import Runbook, Step
 
@@ -39,30 +39,47 @@ class Order(Model):
     policy: Policy
 
 
+class Work(Model):
+    """What carrying out is asked for: a plan, and in whose name."""
+
+    plan: Plan
+    by: str = Field(default="", description="who approved it; nobody under standing authority")
+
+
 class StepState(StrEnum):
     """Where a step is: on its way; then what came about; then what did not."""
 
     WAITING = "waiting"  # for the steps that it needs
     PLANNING = "planning"
     ASKING = "asking"  # a responder decides
+    HELD_BACK = "held back"  # everything is paused, or a limit is reached
     APPLYING = "applying"
 
     STARTED = "started"  # evidence under way
     PROVEN = "proven"
     UNPROVEN = "unproven"  # applied, but reading back did not show it; keeps looking
     DRIFTED = "drifted"  # was proven, and somebody changed it
-    DONE = "done"  # told, or nothing to do
+    DONE = "done"  # told, signed off, or nothing to do
 
     DENIED = "denied"
     EXPIRED = "expired"  # nobody decided in time, which is no
     REFUSED = "refused"  # a guard rail forbids it
     FAILED = "failed"
     SKIPPED = "skipped"  # what it needs did not come about
+    GONE = "target gone"  # there is nothing left to act on
+    SHADOWED = "planned only"  # the policy lets this runbook only plan
     RELEASED = "released"
 
 
 MOVING = frozenset(
-    {StepState.WAITING, StepState.PLANNING, StepState.ASKING, StepState.APPLYING, StepState.STARTED}
+    {
+        StepState.WAITING,
+        StepState.PLANNING,
+        StepState.ASKING,
+        StepState.HELD_BACK,
+        StepState.APPLYING,
+        StepState.STARTED,
+    }
 )
 """The states from which a step goes on by itself or by a decision."""
 
@@ -113,6 +130,8 @@ class Status(StrEnum):
     UNPROVEN = "contained, unproven"
     RECORDED = "recorded"  # no containment was called for
     INCOMPLETE = "incomplete"  # a step was denied, refused or failed
+    HELD_BACK = "held back"  # everything is paused, or a limit is reached
+    SHADOWED = "planned only"  # the policy lets its runbooks only plan
     RELEASED = "released"
     SAMPLE = "sample"  # a try-out; nothing was done
     CLOSED = "closed"
@@ -131,11 +150,14 @@ def assess(steps: tuple[StepRecord, ...]) -> Status:
     """Say how an open incident stands, from its steps: first what somebody has to act on."""
     states = {step.state for step in steps}
     containments = {s.state for s in steps if s.capability.nature is Nature.CONTAINMENT}
+    tasks = {s.state for s in steps if s.capability.nature is Nature.TASK}
     if StepState.ASKING in states:
         return Status.AWAITING_APPROVAL
+    if StepState.HELD_BACK in states:
+        return Status.HELD_BACK
     if containments & MOVING:
         return Status.RESPONDING
-    if containments & NOT_DONE:
+    if (containments | tasks) & NOT_DONE:
         return Status.INCOMPLETE
     if containments & {StepState.UNPROVEN, StepState.DRIFTED}:
         return Status.UNPROVEN
@@ -143,7 +165,9 @@ def assess(steps: tuple[StepRecord, ...]) -> Status:
         return Status.CONTAINED
     if StepState.RELEASED in containments:
         return Status.RELEASED
-    return Status.RESPONDING if states & MOVING else Status.RECORDED
+    if states & MOVING:
+        return Status.RESPONDING
+    return Status.SHADOWED if StepState.SHADOWED in states else Status.RECORDED
 
 
 def state_of(proofs: tuple[Proof, ...]) -> StepState:

@@ -94,6 +94,9 @@ class Plan(Model):
     )
     blast_radius: tuple[str, ...] = Field(default=(), description="who and what else will feel it")
     preflight: tuple[Check, ...] = ()
+    held_before: int = Field(
+        default=0, description="how often the same was held before, and let go again"
+    )
     lost: tuple[str, ...] = Field(default=(), description="what undo cannot bring back")
     touched: Touched = Touched()
     refusals: tuple[str, ...] = Field(default=(), description="why this must not be done")

@@ -1,11 +1,15 @@
-"""What must never be touched, and who may decide; pinned into each incident."""
+"""What must never be touched, how much may happen, and who decides; pinned into each incident."""
 
+import re
 from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, StringConstraints
 
 from firedoor.model.base import Model, digest
+from firedoor.model.length import Length
 
 TAGS: Mapping[str, str] = {"firedoor:protected": "*"}
 """Protects whatever carries it, under every policy."""
@@ -26,6 +30,8 @@ def _an_arn(pattern: str) -> str:
         )
     return pattern
 
+
+ACCOUNT = r"^[0-9a-z-]+(/[a-z0-9-]+)?$"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -49,13 +55,92 @@ class Protected(Model):
     )
 
 
+class Autonomy(StrEnum):
+    """How far a runbook may go by itself."""
+
+    SHADOW = "shadow"  # plans, and changes nothing
+    ASK = "ask"  # whatever changes something waits for a person, whatever the runbook says
+    AUTO = "auto"  # as the runbook says, which may give standing authority
+
+
+class Latitude(Model):
+    """How far runbooks may go in a class of accounts."""
+
+    runbooks: tuple[Text, ...] = Field(
+        default=("*",), min_length=1, description="ids; * stands for any characters"
+    )
+    classes: tuple[Text, ...] = Field(
+        default=(), description="classes of accounts; none means every account"
+    )
+    at_most: Autonomy
+
+
+class Account(Model):
+    """What is so of one account, or of one region of it, only."""
+
+    class_: Text | None = Field(
+        default=None, alias="class", description="for autonomy, e.g. production"
+    )
+    role: Text | None = Field(default=None, description="name of the role to assume there")
+    external_id: Text | None = None
+    task_queue: Text | None = Field(
+        default=None, description="of the workers that have credentials there, if only some have"
+    )
+
+    model_config = {**Model.model_config, "validate_by_name": True, "validate_by_alias": True}
+
+
+class Limits(Model):
+    """How much may be contained at once; what is above waits."""
+
+    containments: int = Field(default=20, ge=1, description="new ones within the window")
+    window: Length = Field(default=timedelta(hours=1), gt=timedelta(0))
+    fleet_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="of an Auto Scaling group, a target group …; one member may always go",
+    )
+
+
 class Policy(Model):
     """The guard rails and the responders of one day."""
 
     responders: tuple[Text, ...] = Field(default=(), description="names of those who may decide")
     protected: Protected = Protected()
+    limits: Limits = Limits()
+    autonomy: tuple[Latitude, ...] = Field(
+        default=(), description="the first that fits counts; without one, as the runbook says"
+    )
+    accounts: dict[Annotated[Text, StringConstraints(pattern=ACCOUNT)], Account] = Field(
+        default_factory=dict, description="by account, or by account/region"
+    )
 
     @property
     def digest(self) -> str:
         """The name by which a history refers to this exact policy."""
         return digest(self)
+
+    def account(self, account: str, region: str) -> Account:
+        """Return what is said of an account, with what is said of one of its regions on top."""
+        broad = self.accounts.get(account, Account())
+        exact = self.accounts.get(f"{account}/{region}", Account())
+        return broad.model_copy(update=exact.model_dump(exclude_none=True))
+
+    def autonomy_of(self, runbook: str, account: str, region: str) -> Autonomy:
+        """Return how far a runbook may go by itself in an account."""
+        class_ = self.account(account, region).class_
+        for latitude in self.autonomy:
+            named = any(fits(pattern, runbook) for pattern in latitude.runbooks)
+            if named and (not latitude.classes or class_ in latitude.classes):
+                return latitude.at_most
+        return Autonomy.AUTO
+
+
+def fits(pattern: str, text: str) -> bool:
+    """Tell whether a text fits a pattern in which * stands for any characters.
+
+    Case is ignored: a guard rail that a capital letter opens is none.
+    """
+    parts = map(re.escape, pattern.split("*"))
+    return re.fullmatch(".*".join(parts), text, re.DOTALL | re.IGNORECASE) is not None

@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator
 from pydantic_core import PydanticCustomError
 
 from firedoor.model.base import Model, digest
 from firedoor.model.finding import Finding, Kind, Side
+from firedoor.model.length import Length
 
 NAME = r"^[a-z][a-z0-9_]*$"
 REFERENCE = "$"
@@ -24,10 +24,6 @@ FACTS: Mapping[str, Callable[[Finding], JsonValue]] = {
     "ports": lambda finding: list(finding.ports),
     "region": lambda finding: finding.region,
 }
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-LENGTH = re.compile(r"(\d{1,6})([smhd])")
-LENGTH_ISO = re.compile(r"-?P[0-9A-Z.]{2,30}")
 
 
 class Approval(StrEnum):
@@ -80,22 +76,6 @@ def resolve(params: Mapping[str, JsonValue], finding: Finding) -> dict[str, Json
     return {name: _resolved(value, finding) for name, value in params.items()}
 
 
-def _length(value: object) -> object:
-    """Read a length of time with its unit, since 900 says nothing at 03:00."""
-    if isinstance(value, str):
-        if short := LENGTH.fullmatch(value):
-            return timedelta(**{UNITS[short[2]]: int(short[1])})
-        if LENGTH_ISO.fullmatch(value):
-            return value
-    if isinstance(value, timedelta):
-        return value
-    raise PydanticCustomError("length", "expected a length of time with its unit: 15m, 4h or 1d")
-
-
-Length = Annotated[timedelta, BeforeValidator(_length)]
-"""A length of time as people write it, `15m`, or as ISO 8601 does, `PT15M`."""
-
-
 class Step(Model):
     """One effect; the subject's cloud decides which action brings it about."""
 
@@ -108,6 +88,12 @@ class Step(Model):
     approval: Approval = Approval.ASK
     deadline: Length = Field(
         default=timedelta(minutes=15), gt=timedelta(0), description="silence until then is no"
+    )
+    term: Length | None = Field(
+        default=None,
+        gt=timedelta(0),
+        description="how long it holds until people are asked to open it again; none: until they do"
+        " so by themselves. Doubles with each time that the same was held before",
     )
     params: dict[str, JsonValue] = Field(
         default_factory=dict,

@@ -9,8 +9,10 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
 
-from firedoor.errors import AccessDenied, Unavailable
+from activities import warden
+from firedoor.errors import AccessDenied, NotFound, Unavailable
 from firedoor.model.containment import Notice
 from firedoor.model.decision import Answer, Decision, Ruling
 from firedoor.model.finding import Finding, Resource
@@ -25,8 +27,11 @@ from firedoor.model.incident import (
     StepState,
 )
 from firedoor.model.plan import Verdict
+from firedoor.model.policy import Limits, Policy
 from firedoor.model.runbook import Approval
+from firedoor.model.warden import Instruction
 from firedoor.testing import NOW, RESPONDER, World, finding, instance, step
+from worker.actions import activities_of
 from worker.client import Handover, ask, deliver
 
 Handle = WorkflowHandle[object, Incident]
@@ -102,6 +107,12 @@ async def release(handle: Handle, *steps: str) -> Released:
 
 async def close(handle: Handle) -> Ruling:
     return await ask(handle, "close", Close(by=RESPONDER, reason="done"), Ruling, uuid4().hex)
+
+
+def door(client: Client, incident: Incident) -> WorkflowHandle[object, object]:
+    """Return the containment that the step `door` holds."""
+    (lease,) = one(incident, "door").leases
+    return client.get_workflow_handle(lease)
 
 
 ASK = {"approval": Approval.ASK}
@@ -687,3 +698,238 @@ async def test_rule_3_plan_is_in_history_before_the_first_change(
     ]
     assert [n for n in names if n] == ["acquire", "fake.close_door.apply", "fake.close_door.verify"]
     assert incident_names == ["fake.close_door.plan", "containment.claim"]
+
+
+# What the policy lets happen
+
+
+@pytest.mark.golden
+async def test_runbook_in_the_shadow_only_plans(
+    client: Client, world: World, fire: Finding
+) -> None:
+    shadow = [{"classes": ["production"], "at_most": "shadow"}]
+    accounts = {fire.account: {"class": "production"}}
+    steps = (step("door", "close_door"), step("tell", "tell"))
+    arrival = world.arrival(fire, *steps, autonomy=shadow, accounts=accounts)
+    incident = await until(await started(client, arrival), at_rest)
+
+    assert states(incident) == {"door": StepState.SHADOWED, "tell": StepState.DONE}
+    assert incident.status is Status.SHADOWED
+    proposal = one(incident, "door").proposal
+    assert proposal is not None
+    assert [plan.summary for plan in proposal.plans] == [f"Close the door of {fire.subject.id}"]
+    assert world.doors == {}
+
+
+async def test_standing_authority_ends_where_the_policy_wants_to_be_asked(
+    client: Client, world: World, fire: Finding
+) -> None:
+    arrival = world.arrival(fire, step("door", "close_door"), autonomy=[{"at_most": "ask"}])
+    incident = await until(await started(client, arrival), asking)
+
+    assert states(incident) == {"door": StepState.ASKING}
+
+
+async def test_account_with_workers_of_its_own_is_acted_on_by_them(
+    client: Client, world: World, fire: Finding, task_queue: str
+) -> None:
+    theirs = f"{task_queue}-theirs"
+    accounts = {f"{fire.account}/{fire.region}": {"task_queue": theirs}}
+    arrival = world.arrival(fire, step("door", "close_door"), accounts=accounts)
+    async with Worker(client, task_queue=theirs, activities=activities_of(world.actions)):
+        handle = await started(client, arrival)
+        await until(handle, at_rest)
+        (lease,) = one(await until(handle, at_rest), "door").leases
+        histories = [
+            await client.get_workflow_handle(id).fetch_history() for id in (handle.id, lease)
+        ]
+
+    queues = {
+        event.activity_task_scheduled_event_attributes.activity_type.name:
+        event.activity_task_scheduled_event_attributes.task_queue.name
+        for history in histories
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    }  # fmt: skip
+    assert queues == {
+        "fake.close_door.plan": theirs,
+        "containment.claim": task_queue,
+        "fake.close_door.apply": theirs,
+        "fake.close_door.verify": theirs,
+    }
+
+
+# What stands before every change
+
+
+@pytest.mark.golden
+async def test_rule_13_nothing_changes_while_paused(
+    client: Client, world: World, fire: Finding, task_queue: str
+) -> None:
+    stop = Instruction(by=RESPONDER, reason="a false alarm storm")
+    await warden.pause(client, task_queue, stop)
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    held_back = await until(handle, lambda i: i.status is Status.HELD_BACK)
+    assert one(held_back, "door").reason == (
+        f"all changes are paused by {RESPONDER}: a false alarm storm"
+    )
+    assert world.doors == {}
+
+    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    contained = await until(handle, at_rest)
+    assert states(contained) == {"door": StepState.PROVEN}
+
+    await warden.pause(client, task_queue, stop)
+    released = await release(handle)
+    assert [s.reason for s in released.steps] == [
+        f"not released: all changes are paused by {RESPONDER}: a false alarm storm"
+    ]
+    assert world.doors[fire.subject.id] == "closed"
+    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    await release(handle)
+    assert world.doors[fire.subject.id] == "open"
+
+
+async def test_rule_13_what_is_above_the_limit_waits_until_let_through(
+    client: Client, world: World, fire: Finding, task_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Policy(limits=Limits(containments=1))
+    monkeypatch.setattr("worker.actions.policy", lambda: few)
+    first = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(first, at_rest)
+    other = finding("f-2", subject=instance(f"i-{uuid4().hex[:17]}"))
+    second = await started(client, world.arrival(other, step("door", "close_door")))
+    waiting = await until(second, lambda i: i.status is Status.HELD_BACK)
+    assert one(waiting, "door").reason.startswith("1 containments within 1:00:00")
+
+    order = Instruction(by=RESPONDER, reason="it is real", beyond=1)
+    await warden.resume(client, task_queue, order)
+    assert states(await until(second, at_rest)) == {"door": StepState.PROVEN}
+
+
+# What people are asked beside approvals
+
+
+@pytest.mark.golden
+async def test_what_no_call_can_do_becomes_a_task_that_is_signed_off(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.tasks = ("Ring the landlord.",)
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    asked = await until(handle, asking)
+    assert states(asked)["door.task"] is StepState.ASKING
+    proposal = one(asked, "door.task").proposal
+    assert proposal is not None
+    assert [plan.summary for plan in proposal.plans] == ["Ring the landlord."]
+
+    await decide(handle, decision(handle, one(asked, "door.task"), reason="rang, he knows"))
+    done = await until(handle, at_rest)
+    assert states(done) == {"door": StepState.PROVEN, "door.task": StepState.DONE}
+    assert one(done, "door.task").reason == f"signed off by {RESPONDER}: rang, he knows"
+
+
+async def test_task_that_nobody_does_leaves_the_incident_incomplete(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.tasks = ("Ring the landlord.",)
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    asked = await until(handle, asking)
+    refusal = decision(handle, one(asked, "door.task"), Answer.DENY, reason="no number")
+    await decide(handle, refusal)
+
+    assert (await until(handle, at_rest)).status is Status.INCOMPLETE
+
+
+async def test_target_that_is_gone_ends_its_step_and_not_the_incident(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.doors[fire.subject.id] = "gone"
+    steps = (step("door", "close_door"), step("tell", "tell"))
+    incident = await until(await started(client, world.arrival(fire, *steps)), at_rest)
+
+    assert states(incident) == {"door": StepState.GONE, "tell": StepState.DONE}
+
+
+async def test_target_that_goes_before_apply_ends_its_step(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.trouble["apply"] = [NotFound("NoSuchDoor", "no such door", "Close")]
+    world.gates["apply"] = threading.Event()
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(handle, lambda i: one(i, "door").state is StepState.APPLYING)
+    world.doors[fire.subject.id] = "gone"
+    world.gates["apply"].set()
+
+    assert states(await until(handle, at_rest)) == {"door": StepState.GONE}
+
+
+@pytest.mark.golden
+async def test_at_the_end_of_its_term_people_are_asked_to_open_again(
+    client: Client, clocks: WorkflowEnvironment, world: World, fire: Finding
+) -> None:
+    term = {"term": timedelta(hours=12)}
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **term)))
+    held = await until(handle, at_rest)
+    assert one(held, "door").proposal.term == timedelta(hours=12)  # type: ignore[union-attr]
+
+    await clocks.fast_forward(door(client, held), timedelta(hours=12, minutes=1))
+    asked = one(await until(handle, asking), "door.open")
+    (plan,) = asked.proposal.plans  # type: ignore[union-attr]
+    assert [call.operation for call in plan.calls] == ["Open"]
+    assert world.doors[fire.subject.id] == "closed"  # it never opens by itself
+
+    assert (await decide(handle, decision(handle, asked))).accepted
+    opened = await until(handle, at_rest)
+    assert states(opened) == {"door": StepState.RELEASED, "door.open": StepState.DONE}
+    assert world.doors[fire.subject.id] == "open"
+
+
+async def test_silence_at_the_end_of_a_term_holds_on_and_is_asked_again(
+    client: Client, clocks: WorkflowEnvironment, world: World, fire: Finding
+) -> None:
+    term = {"term": timedelta(hours=1)}
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **term)))
+    held = await until(handle, at_rest)
+    await clocks.fast_forward(door(client, held), timedelta(minutes=61))
+    await until(handle, asking)
+    await clocks.fast_forward(handle, timedelta(minutes=16))
+    await until(handle, at_rest)
+    await clocks.fast_forward(door(client, held), timedelta(minutes=61))
+
+    again = await until(handle, lambda i: "door.open#2" in states(i))
+    assert states(again)["door.open"] is StepState.EXPIRED
+    assert world.doors[fire.subject.id] == "closed"
+
+
+async def test_term_doubles_for_what_was_held_before(
+    client: Client, world: World, fire: Finding
+) -> None:
+    def again(number: int) -> Finding:
+        later = NOW + timedelta(days=number)
+        return finding(f"f-{number}", subject=fire.subject, updated_at=later, last_seen=later)
+
+    for number in range(2):
+        door = step("door", "close_door", term=timedelta(hours=1))
+        handle = await started(client, world.arrival(again(number), door))
+        held = await until(handle, lambda i: at_rest(i) and i.status is Status.CONTAINED)
+        await release(handle)
+        assert (await close(handle)).accepted
+        await handle.result()
+
+    assert one(held, "door").proposal.term == timedelta(hours=2)  # type: ignore[union-attr]
+
+
+@pytest.mark.golden
+async def test_rule_6_drift_raises_an_alarm(
+    client: Client, clocks: WorkflowEnvironment, world: World, fire: Finding
+) -> None:
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    held = await until(handle, at_rest)
+    world.doors[fire.subject.id] = "ajar"
+    await clocks.fast_forward(door(client, held), timedelta(minutes=16))
+
+    told = await until(handle, lambda i: "door.alarm" in states(i) and at_rest(i))
+    assert states(told) == {"door": StepState.DRIFTED, "door.alarm": StepState.DONE}
+    (words,) = [call for call in world.calls if call.startswith("say")]
+    assert words.startswith("say DRIFT: door was proven and is undone by somebody")
+    assert fire.subject.id in words

@@ -8,6 +8,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.containment import claim, give_back
+from firedoor.model.policy import Limits, Policy
 from firedoor.testing import World, finding, instance, step
 from worker.actions import activities_of
 from worker.client import deliver
@@ -19,8 +20,10 @@ MANY = 150
 
 @pytest.mark.slow
 async def test_incidents_that_wait_for_containments_leave_hands_for_their_actions(
-    clocks: WorkflowEnvironment, world: World, task_queue: str
+    clocks: WorkflowEnvironment, world: World, task_queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    plenty = Policy(limits=Limits(containments=MANY))
+    monkeypatch.setattr("worker.actions.policy", lambda: plenty)
     arrivals = [
         world.arrival(
             finding(uuid4().hex, subject=instance(f"i-{uuid4().hex[:17]}")),

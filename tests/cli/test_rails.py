@@ -1,0 +1,54 @@
+"""Pausing all changes on the command line, on a real server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from temporalio.client import Client
+
+from firedoor.model.incident import Incident, Status
+from firedoor.testing import World
+
+Cli = Callable[..., Awaitable[Any]]
+Until = Callable[[str, Callable[[Incident], bool]], Awaitable[Incident]]
+
+
+async def test_pause_holds_a_change_back_and_resume_lets_it_go_on(
+    cli: Cli, incident: str, until: Until, world: World, room: str
+) -> None:
+    paused = await cli("pause", "--yes", "--reason", "a storm of false alarms")
+    assert (paused.status, paused.err) == (0, "")
+    assert paused.out.startswith("All changes are paused by alice since ")
+    await cli("approve", incident, "--yes", "--reason", "hostile")
+    await until(incident, lambda known: known.status is Status.HELD_BACK)
+    shown = await cli("rails")
+    assert shown.out.endswith(f"waits: {incident}\n")
+    assert world.doors == {}
+
+    resumed = await cli("resume", "--yes", "--reason", "checked")
+    assert (resumed.status, resumed.out.partition("\n")[0]) == (0, "Changes go on.")
+    await until(incident, lambda known: known.status is Status.CONTAINED)
+    assert world.doors[room] == "closed"
+
+
+async def test_rails_can_be_read_before_there_was_any_change(cli: Cli, client: Client) -> None:
+    read = await cli("rails", "--json")
+
+    assert (read.status, read.document["paused"], read.document["held"]) == (0, None, [])
+
+
+async def test_who_is_no_responder_cannot_resume(cli: Cli, client: Client, tmp_path: Any) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("responders: [bob]\n")
+    ended = await cli("resume", "--yes", "--reason", "x", FIREDOOR_POLICY=str(policy))
+
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err == (
+        "firedoor: alice is not a responder under the policy, and cannot let changes go on\n"
+    )
+
+
+async def test_pause_needs_a_reason_and_a_person(cli: Cli) -> None:
+    first, second = await asyncio.gather(cli("pause"), cli("resume", "--yes"))
+
+    assert [ended.status for ended in (first, second)] == [2, 2]
