@@ -225,6 +225,19 @@ def _about_authority(runbook: Runbook, index: int, actions: Mapping[str, Action]
         yield ("approval",), "a containment that nobody is asked about, without a reason", mend
 
 
+def _about_people(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:
+    step = runbook.steps[index]
+    natures = {action.nature for action in meant(step, actions).values()}
+    if natures == {Nature.TASK} and step.approval is Approval.AUTO:
+        yield (
+            ("approval",),
+            "a task is a person's, who signs it off",
+            "write `approval: ask`, or leave it out",
+        )
+    if natures and Nature.CONTAINMENT not in natures and step.term is not None:
+        yield ("term",), f"{step.do} holds nothing, so it has no term", "remove `term`"
+
+
 def _about_repeats(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:  # noqa: ARG001
     step = runbook.steps[index]
     for earlier in runbook.steps[:index]:
@@ -242,6 +255,7 @@ RULES = (
     _about_evidence,
     _about_waivers,
     _about_authority,
+    _about_people,
     _about_repeats,
 )
 

@@ -65,6 +65,7 @@ ACTIONS = {
     "aws.lock_window": action(Nature.CONTAINMENT, Kind.INSTANCE, Kind.PRINCIPAL),
     "aws.photograph": action(Nature.EVIDENCE, Kind.INSTANCE, Kind.BUCKET),
     "records.tell": action(Nature.RECORD),
+    "records.task": action(Nature.TASK),
 }
 
 
@@ -238,10 +239,24 @@ def test_any_damage_to_a_runbook_is_read_or_refused(data: st.DataObject) -> None
             "shut.yaml:18: step close: a containment that nobody is asked about, without a reason:"
             " add `because:`, or let people decide with `approval: ask`",
         ),
+        (
+            "    approval: auto",
+            "    approval: auto\n    term: 12h",
+            "shut.yaml:13: step photo: photograph holds nothing, so it has no term: remove `term`",
+        ),
     ],
 )
 def test_a_rule_that_is_broken_is_told_with_its_place(old: str, new: str, expected: str) -> None:
     assert lint(GOOD.replace(old, new, 1)) == [expected]
+
+
+def test_a_task_is_always_a_person_s() -> None:
+    text = GOOD + "  - id: ring\n    do: task\n    approval: auto\n"
+
+    assert lint(text) == [
+        "shut.yaml:21: step ring: a task is a person's, who signs it off: write `approval: ask`,"
+        " or leave it out"
+    ]
 
 
 def test_standing_authority_holds_with_a_reason() -> None:

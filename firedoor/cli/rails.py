@@ -31,7 +31,7 @@ Beyond = Annotated[
 
 @app.command()
 def pause(reason: Reason = None, yes: Yes = False, json: Json = False) -> None:
-    """Stop every change, in all incidents, until somebody resumes.
+    """Stop every change until somebody resumes.
 
     What is being done at this moment comes to its end; nothing else begins: no containment, no
     snapshot, no release. Incidents go on to plan and to ask, and say that they are held back.
@@ -45,7 +45,7 @@ def pause(reason: Reason = None, yes: Yes = False, json: Json = False) -> None:
 
 @app.command()
 def resume(reason: Reason = None, beyond: Beyond = 0, yes: Yes = False, json: Json = False) -> None:
-    """Let changes go on, at once where an incident waits for it.
+    """Let changes go on where they wait.
 
     With `--beyond` as many containments as are said go above the limits of the policy.
     """
@@ -62,7 +62,7 @@ def resume(reason: Reason = None, beyond: Beyond = 0, yes: Yes = False, json: Js
 
 @app.command()
 def rails(json: Json = False) -> None:
-    """Show whether changes are paused, what counts towards the limits, and who waits."""
+    """Show whether changes are paused, and the limits."""
     remote.run(_show(json=json))
 
 

@@ -20,6 +20,7 @@ FACTS: Mapping[str, Callable[[Finding], JsonValue]] = {
     "access_keys": lambda finding: list(finding.access_keys),
     "addresses": lambda finding: [str(address) for address in finding.addresses],
     "domains": lambda finding: list(finding.domains),
+    "first_seen": lambda finding: finding.first_seen.isoformat(),
     "local_addresses": lambda finding: [str(address) for address in finding.local_addresses],
     "ports": lambda finding: list(finding.ports),
     "region": lambda finding: finding.region,
