@@ -242,7 +242,7 @@ def test_any_damage_to_a_runbook_is_read_or_refused(data: st.DataObject) -> None
         (
             "    approval: auto",
             "    approval: auto\n    term: 12h",
-            "shut.yaml:13: step photo: photograph holds nothing, so it has no term: remove `term`",
+            "shut.yaml:12: step photo: photograph holds nothing, so it has no term: remove `term`",
         ),
     ],
 )
