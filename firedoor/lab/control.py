@@ -10,6 +10,7 @@
     GET    /moto-api/firedoor/calls     [{"service", "operation", "at", "status"}, …]
     DELETE /moto-api/firedoor/calls     forgets them
     POST   /moto-api/firedoor/findings  a GuardDuty finding as in an EventBridge event's detail
+    POST   /moto-api/firedoor/trail     a CloudTrail record, or what it is to differ in from one
     POST   /moto-api/firedoor/save      marks the state of all accounts
     POST   /moto-api/firedoor/restore   goes back to the mark
 
@@ -28,6 +29,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from firedoor.lab import cloudtrail
 from firedoor.lab.connection import NoAnswerError
 from firedoor.lab.guardduty import detect
 from firedoor.lab.iam import refusal
@@ -36,6 +38,8 @@ from firedoor.lab.savepoint import Savepoint
 from firedoor.model.base import Model
 
 ROOT = "/moto-api/firedoor/"
+
+_DOCUMENT = TypeAdapter(dict[str, Any])
 
 
 class Kind(StrEnum):
@@ -106,6 +110,7 @@ class Control:
                 "status": int(answer[0].split()[0]),
             }
         )
+        cloudtrail.record(request, answer)
         if fault and fault.kind == Kind.LOST:
             raise NoAnswerError
         if fault and fault.kind == Kind.HOLD:
@@ -161,7 +166,9 @@ class Control:
                 case "DELETE", "calls":
                     self._calls.clear()
                 case "POST", "findings":
-                    return as_json(detect(TypeAdapter(dict[str, Any]).validate_json(body)))
+                    return as_json(detect(_DOCUMENT.validate_json(body)))
+                case "POST", "trail":
+                    return as_json(cloudtrail.put(_DOCUMENT.validate_json(body)))
                 case "POST", "save":
                     self._savepoint = Savepoint.take()
                 case "POST", "restore" if self._savepoint:

@@ -55,6 +55,11 @@ class AwsRequest:
         return _SIGNED_AS.get(name, name)
 
     @property
+    def region(self) -> str:
+        """The region that the signature names."""
+        return self._credential[1]
+
+    @property
     def body(self) -> bytes:
         """All of the body; the emulator's connections hold it in memory."""
         return bytes(self.environ["wsgi.input"].getvalue())
