@@ -1,11 +1,19 @@
-"""The inline policies that deny, under names of our own, so that nobody else's is overwritten."""
+"""The inline policies that deny, under names of our own, so that nobody else's is overwritten.
+
+One policy a lease, however many incidents hold it: a later one moves the cut-off on, or finds all
+of it so already. Two leases never share a document, since IAM has neither a version to compare nor
+a read that surely sees the last write: whoever wrote last would wipe the other's statement away.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from activities.aws._identity import Owner
+from firedoor.cloud.aws import Aws
+from firedoor.errors import AccessDenied
 from firedoor.model.plan import Change
 
 OLDER_SESSIONS = "FiredoorRevokeOlderSessions"
@@ -21,13 +29,21 @@ POLICY = "inline policy "
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
+class Denial(Enum):
+    """How much is denied to a principal."""
+
+    NOTHING = "nothing"
+    OLDER = "older sessions"
+    ALL = "everything"
+
+
 def older_sessions(cutoff: datetime) -> dict[str, Any]:
     """Deny everything to sessions that began before an instant.
 
     `DateLessThan` without IfExists: long-lived keys carry no `aws:TokenIssueTime`, and are turned
     off for themselves.
     """
-    until = {"aws:TokenIssueTime": cutoff.astimezone(UTC).strftime(TIME)}
+    until = {"aws:TokenIssueTime": instant(cutoff)}
     return _deny("FiredoorRevokeOlderSessions", {"DateLessThan": until})
 
 
@@ -41,19 +57,41 @@ def one_instance(arn: str) -> dict[str, Any]:
     return _deny("FiredoorDenyInstance", {"ArnEquals": {"ec2:SourceInstanceARN": arn}})
 
 
+def one_function(arn: str) -> dict[str, Any]:
+    """Deny everything to the credentials that a function was given, by its ARN without version.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/permissions-source-function-arn.html
+    """
+    return _deny("FiredoorDenyFunction", {"ArnEquals": {"lambda:SourceFunctionArn": arn}})
+
+
 def name_for_instance(instance: str) -> str:
     """Return the name of the policy that denies one instance."""
     return f"FiredoorDenyInstance-{instance}"
+
+
+def name_for_function(arn: str) -> str:
+    """Return the name of the policy that denies one function; roles are the same in all regions."""
+    _, _, _, region, _, _, name = arn.split(":")
+    return f"FiredoorDenyFunction-{region}-{name}"
 
 
 def cutoff(document: Any) -> datetime | None:
     """Return the instant of a policy that `older_sessions` made; None if it is of other making."""
     try:
         condition = document["Statement"][0]["Condition"]["DateLessThan"]
-        instant = datetime.strptime(condition["aws:TokenIssueTime"], TIME).replace(tzinfo=UTC)
+        at = datetime.strptime(condition["aws:TokenIssueTime"], TIME).replace(tzinfo=UTC)
     except (KeyError, IndexError, TypeError, ValueError):
         return None
-    return instant if document == older_sessions(instant) else None
+    return at if document == older_sessions(at) else None
+
+
+def in_force(documents: Mapping[str, Any]) -> tuple[Denial, datetime | None]:
+    """Return how much policies of ours deny, and before which instant sessions must have begun."""
+    if documents.get(EVERYTHING) == everything():
+        return Denial.ALL, None
+    before = cutoff(documents.get(OLDER_SESSIONS))
+    return (Denial.OLDER, before) if before else (Denial.NOTHING, None)
 
 
 def covers(existing: Any, wanted: Any) -> bool:
@@ -76,7 +114,12 @@ def changes(
 
 
 def refusals(
-    owner: Owner, changed: tuple[Change, ...], existing: Mapping[str, Any]
+    aws: Aws,
+    owner: Owner,
+    changed: tuple[Change, ...],
+    existing: Mapping[str, Any],
+    *,
+    instead: str,
 ) -> tuple[str, ...]:
     """Return why changes cannot be made: a policy of other making, or the quota."""
     found = [
@@ -86,13 +129,22 @@ def refusals(
         if change.before is not None and cutoff(change.before) is None
     ]
     after = {**existing, **{name_in(c): c.after for c in changed}}
-    used, quota = size(after.values()), QUOTA[owner]
-    if changed and used > quota:
+    used, limit = size(after.values()), quota(aws, owner) if changed else 0
+    if changed and used > limit:
         found.append(
-            f"the inline policies of {changed[0].resource} would have {used} characters, {quota}"
-            " are allowed: make one of them a managed policy, or attach AWSDenyAll by hand"
+            f"the inline policies of {changed[0].resource} would have {used} characters, {limit}"
+            f" are allowed: {instead}"
         )
     return tuple(found)
+
+
+def quota(aws: Aws, owner: Owner) -> int:
+    """Read how many characters the inline policies of one may have together."""
+    try:
+        summary = aws.client("iam").get_account_summary()["SummaryMap"]
+    except AccessDenied:
+        return QUOTA[owner]
+    return int(summary.get(f"{owner}PolicySizeQuota", QUOTA[owner]))
 
 
 def name_in(change: Change) -> str:
@@ -108,6 +160,11 @@ def size(documents: Iterable[Any]) -> int:
 def text(document: Any) -> str:
     """Return a document as it is sent."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+
+
+def instant(at: datetime) -> str:
+    """Return an instant as policies have it: in UTC, whatever zone it is told in."""
+    return at.astimezone(UTC).strftime(TIME)
 
 
 def _deny(sid: str, condition: dict[str, Any] | None = None) -> dict[str, Any]:

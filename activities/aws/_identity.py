@@ -1,6 +1,6 @@
 """What the actions on identities read alike: who is who, and which policies say so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -13,6 +13,9 @@ from firedoor.model.plan import Check
 
 Owner = Literal["User", "Role", "Group"]
 """Who has policies, as IAM's operations spell it."""
+
+ADMINISTRATORS = frozenset({"AdministratorAccess", "IAMFullAccess", "PowerUserAccess"})
+"""Managed policies with which one can make further credentials, or do nearly everything."""
 
 
 class Caller(Model):
@@ -64,6 +67,20 @@ def attached_policies(aws: Aws, owner: Owner, name: str) -> list[dict[str, Any]]
     """Read the managed policies that are attached, without their documents."""
     parameters = {f"{owner}Name": name}
     return aws.pages("iam", f"ListAttached{owner}Policies", "AttachedPolicies", **parameters)
+
+
+def powers(owner: Mapping[str, Any], attached: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """Say what limits somebody, and whether they may do everything; neither is changed."""
+    boundary = (owner.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn")
+    great = sorted({p["PolicyName"] for p in attached} & ADMINISTRATORS)
+    return [
+        Check(name="permissions boundary", ok=True, detail=f"{boundary or 'none'}, stays"),
+        Check(
+            name="no administrator",
+            ok=not great,
+            detail=", ".join([*great, "attached"] if great else []),
+        ),
+    ]
 
 
 def may(aws: Aws, actions: Sequence[str], resource: str) -> Check:

@@ -1,11 +1,10 @@
-"""What a role alone has: who may edit it, and who uses it."""
+"""What a role alone has: who may edit it, and who runs with it."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC
 from functools import partial
 from typing import Any
 
-from activities.aws import _denials
+from activities.aws import _trust
 from activities.aws._reading import or_none
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError
@@ -19,7 +18,12 @@ def of_instance(instance: Mapping[str, Any], aws: Aws) -> dict[str, Any] | None:
     answer = or_none(lambda: iam.get_instance_profile(InstanceProfileName=profile))
     roles = answer["InstanceProfile"]["Roles"] if answer else []
     # What is listed in a profile lacks the tags.
-    return iam.get_role(RoleName=roles[0]["RoleName"])["Role"] if roles else None
+    return _trust.role(roles[0]["RoleName"], aws) if roles else None
+
+
+def of_function(function: Mapping[str, Any], aws: Aws) -> dict[str, Any] | None:
+    """Read the role that a function runs with; None if it was deleted."""
+    return _trust.role(function["Role"].rpartition("/")[2], aws)
 
 
 def not_editable(role: Mapping[str, Any]) -> str:
@@ -32,20 +36,10 @@ def not_editable(role: Mapping[str, Any]) -> str:
         )
     if role["Path"].startswith("/aws-reserved/"):
         return (
-            f"role/{name} belongs to IAM Identity Center: disable the user there and delete the"
-            " active sessions, then put a deny into the permission set"
-            " (PutInlinePolicyToPermissionSet, ProvisionPermissionSet)"
+            f"role/{name} belongs to IAM Identity Center, and no account can edit it: end the"
+            " user's sessions there, and deny in the permission set"
         )
     return ""
-
-
-def last_use_told(role: Mapping[str, Any]) -> str:
-    """Say when and where a role was last used."""
-    used = role.get("RoleLastUsed") or {}
-    if "LastUsedDate" not in used:
-        return "AWS knows of no use in the last 400 days"
-    at = used["LastUsedDate"].astimezone(UTC).strftime(_denials.TIME)
-    return f"last used {at} in {used.get('Region', 'an unknown region')}"
 
 
 def instances_told(role: str, aws: Aws) -> str:

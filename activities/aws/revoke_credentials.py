@@ -1,127 +1,106 @@
-"""Revocation of what an IAM user, a role, or the role of one instance can prove itself with."""
+"""Revocation of what a user, a role, an instance or a function can prove itself with."""
 
-from collections.abc import Callable
-from datetime import timedelta
-from functools import partial
-from typing import Any
+import time
+from datetime import UTC, datetime
 
-from pydantic import Field, JsonValue
-
-from activities.aws import _denials, _identity, _reading, _roles, _users
-from activities.aws._reading import GONE, counted, or_none, tags, terminated
-from firedoor.action import (
-    Action,
-    Permissions,
-    State,
-    outstanding,
-    proof,
-    receipt,
-    restorable,
+from activities.aws import (
+    _denials,
+    _identity_center,
+    _profiles,
+    _residual,
+    _revocation,
+    _revoke_one,
+    _revoke_role,
+    _revoke_user,
+    _revoking,
+    _roles,
+    _sessions,
+    _trust,
+    _usage,
+    _users,
 )
+from activities.aws._reading import GONE
+from activities.aws._residual import Denied
+from activities.aws._revocation import ASSOCIATION, HANDED, OWNER, SESSION, Sight
+from activities.aws._revoking import Params as Params
+from activities.aws._sessions import Origin
+from activities.aws._trail import Actor, quiet
+from activities.aws._window import Window, pending, proven
+from firedoor.action import Action, Permissions, outstanding, receipt, restorable
 from firedoor.cloud.aws import Aws
 from firedoor.errors import PlanStale
 from firedoor.model.action import Nature
-from firedoor.model.base import Model
 from firedoor.model.finding import Kind, Principal, PrincipalType, Resource
-from firedoor.model.plan import Call, Change, Check, Plan, Proof, Receipt, Target, Touched, Verdict
+from firedoor.model.plan import Change, Check, Plan, Proof, Receipt, Residual, Target
 
-STATUS = "status"
-
-OTHERWISE = {
-    PrincipalType.ROOT: (
-        "no IAM policy binds the root user: change its password, delete its access keys and check"
-        " its MFA devices; for a member account from the management account (sts:AssumeRoot),"
-        " or deny by a service control policy"
-    ),
-    PrincipalType.FEDERATED: (
-        "a federated session has the rights of the IAM user or role that it came from: revoke that"
-        " one, and block the person at the identity provider"
-    ),
-    PrincipalType.SERVICE: "a service of AWS acted: contain the resource or role that it acted for",
-    PrincipalType.ACCOUNT: (
-        "another account acted: take it out of the trust policies and resource policies that let"
-        " it in"
-    ),
-    PrincipalType.UNKNOWN: (
-        "it is not known whose credentials these are: look the key up (sts:GetAccessKeyInfo,"
-        " CloudTrail), and revoke that user or role"
-    ),
-}
-"""What a person must do where no call of ours can help."""
-
-
-class Params(Model):
-    """What a runbook may set."""
-
-    deny_all: bool = Field(
-        default=False, description="deny the user or role everything, new sessions and sign-ins too"
-    )
-    rotate: bool = Field(
-        default=False, description="leave the keys inactive on release: the user gets new ones"
-    )
-    margin: timedelta = Field(
-        default=timedelta(0),
-        ge=timedelta(0),
-        le=timedelta(hours=12),
-        description="end sessions too that begin up to so long after planning, while people decide",
-    )
+SETTLE = (1.0, 2.0, 4.0)
+"""Seconds until what does not hold is read again: IAM may show a change some seconds late."""
 
 
 def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
-    """Turn off all keys of a user, or end the sessions of a role or of one instance's role."""
+    """Turn off all credentials of a user, or end the sessions of a role, instance or function."""
     match target.subject:
         case Principal(type=PrincipalType.USER):
-            return (_plan_user(target, params, aws),)
+            return (_revoke_user.plan(target, params, _name(target), aws),)
         case Principal(type=PrincipalType.ROLE):
-            return (_plan_role(target, params, aws),)
+            return (_revoke_role.plan(target, params, _name(target), aws),)
+        case Principal(type=PrincipalType.FEDERATED):
+            user = _sessions.federated_by(_name(target), aws, target.at)
+            if user is None:
+                return (_revoking.not_ours(target, params, PrincipalType.FEDERATED),)
+            return (_revoke_user.plan(target, params, user, aws),)
         case Principal(type=other):
-            return (_refused(target, params, OTHERWISE[other]),)
+            return (_revoking.not_ours(target, params, other),)
+        case Resource(kind=Kind.FUNCTION):
+            return (_revoke_one.plan_function(target, params, aws),)
         case Resource():
-            return _plan_instance(target, params, aws)
+            return _revoke_one.plan_instance(target, params, aws)
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
-    """Put the deny policies, and turn off the keys, that are not so yet."""
-    now = _now(plan, aws) if plan.calls else {}
-    for key in _strange_keys(plan, now):
-        raise PlanStale(f"{key} of {plan.target.subject.id} is Active, and was not when planned")
+    """Put the deny policies, and turn off the credentials, that are not so yet."""
+    if not plan.changes:
+        return receipt(plan)
+    sight = _revocation.see(plan, aws)
+    _expect_as_planned(plan, sight)
     with aws.only(plan.calls) as permit:
-        for change in outstanding(plan, now):
-            aws.call(_call(plan, change, change.after))
+        for change in outstanding(plan, sight.state):
+            if not _is_under_way(plan, change, aws):
+                for call in _revocation.calls(plan, change, change.after):
+                    aws.call(call)
     return receipt(plan, permit.made)
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:
-    """Show that every key is off and every deny is word for word ours; say what stays open."""
-    now = _now(plan, aws)
-    checks = [_read_back(change, now) for change in plan.changes]
-    checks += [
-        Check(name=f"{key} {STATUS}", ok=False, detail="Active, and was not when planned")
-        for key in _strange_keys(plan, now)
-    ]
-    if not checks:
-        checks = [Check(name="credentials", ok=True, detail="nothing was to be revoked")]
-    proven = all(check.ok for check in checks)
-    checks += _left_open(plan.target, Params.model_validate(plan.params), aws)
-    # What stays open was left so by the plan: it is told, and is no drift.
-    return proof(plan, checks, verdict=Verdict.PROVEN if proven else Verdict.DRIFTED)
+    """Show that all is as planned and that nobody calls any more; say what still works."""
+    sight = _settled(plan, aws)
+    now = datetime.now(UTC)
+    windows = [*_provisioning(plan, sight, aws), *_quiet(plan, sight, aws, now)]
+    checks = _read_back(plan, sight, {window.check.name for window in windows})
+    return proven(plan, checks, *windows, residual=_left(plan, sight, aws, now))
 
 
 def revert(plan: Plan, aws: Aws) -> Receipt:
-    """Take back the deny policies, and turn on the keys, that still are as we set them."""
-    ours, left = restorable(plan, _now(plan, aws))
-    calls = [(change.resource, _call(plan, change, change.before)) for change in ours]
+    """Take back the deny policies, and turn on the credentials, that still are as we set them."""
+    if not plan.changes:
+        return receipt(plan)
+    sight = _revocation.see(plan, aws)
+    ours, left = restorable(plan, sight.state)
+    kept = []
     with aws.only(plan.undo) as permit:
-        for _, call in calls:
-            if call in plan.undo:
-                aws.call(call)
-    kept = (f"{key} stays inactive, to be rotated" for key, call in calls if call not in plan.undo)
+        for change in _revoking.provisioning_last(_with_provisioning(plan, ours)):
+            calls = _revocation.calls(plan, change, change.before)
+            if not calls or calls[0] not in plan.undo:
+                kept.append(_stays(change))
+                continue
+            for call in calls:
+                aws.call(_profiles.with_association(call, sight.association))
     return receipt(plan, permit.made, left=(*left, *kept))
 
 
 ACTION = Action(
     nature=Nature.CONTAINMENT,
-    kinds=frozenset({Kind.PRINCIPAL, Kind.INSTANCE}),
+    kinds=frozenset({Kind.PRINCIPAL, Kind.INSTANCE, Kind.FUNCTION}),
     plan=plan,
     apply=apply,
     verify=verify,
@@ -129,304 +108,217 @@ ACTION = Action(
     params=Params,
     permissions=Permissions(
         plan=(
-            "ec2:DescribeIamInstanceProfileAssociations",
-            "ec2:DescribeInstances",
-            "iam:GetAccessKeyLastUsed",
+            *_revocation.READS,
+            *(p for p in _usage.PERMISSIONS if p not in _revocation.READS),
+            "iam:GetAccountSummary",
             "iam:GetInstanceProfile",
-            "iam:GetLoginProfile",
-            "iam:GetRole",
-            "iam:GetRolePolicy",
-            "iam:GetUser",
-            "iam:GetUserPolicy",
-            "iam:ListAccessKeys",
+            "iam:ListAttachedGroupPolicies",
+            "iam:ListAttachedRolePolicies",
             "iam:ListAttachedUserPolicies",
-            "iam:ListInstanceProfilesForRole",
-            "iam:ListMFADevices",
+            "iam:ListGroupsForUser",
             "iam:ListRolePolicies",
-            "iam:ListSSHPublicKeys",
-            "iam:ListServiceSpecificCredentials",
-            "iam:ListSigningCertificates",
             "iam:ListUserPolicies",
             "iam:SimulatePrincipalPolicy",
+            "identitystore:ListUsers",
+            "lambda:GetFunctionConfiguration",
+            "lambda:ListTags",
+            "sso:DescribePermissionSet",
+            "sso:ListInstances",
+            "sso:ListPermissionSets",
             "sts:GetCallerIdentity",
         ),
         apply=(
-            "iam:GetRolePolicy",
-            "iam:GetUserPolicy",
-            "iam:ListAccessKeys",
+            *_revocation.READS,
+            "ec2:DisassociateIamInstanceProfile",
+            "ec2:ReplaceIamInstanceProfileAssociation",
+            "iam:DeactivateMFADevice",
+            "iam:PassRole",
             "iam:PutRolePolicy",
             "iam:PutUserPolicy",
             "iam:UpdateAccessKey",
+            "iam:UpdateAssumeRolePolicy",
+            "iam:UpdateSSHPublicKey",
+            "iam:UpdateServiceSpecificCredential",
+            "iam:UpdateSigningCertificate",
+            "sso:ProvisionPermissionSet",
+            "sso:PutInlinePolicyToPermissionSet",
         ),
-        verify=(
-            "iam:GetLoginProfile",
-            "iam:GetRolePolicy",
-            "iam:GetUserPolicy",
-            "iam:ListAccessKeys",
-            "iam:ListMFADevices",
-            "iam:ListSSHPublicKeys",
-            "iam:ListServiceSpecificCredentials",
-            "iam:ListSigningCertificates",
-        ),
+        verify=_revocation.READS,
         revert=(
+            *_revocation.READS,
+            "ec2:AssociateIamInstanceProfile",
+            "ec2:ReplaceIamInstanceProfileAssociation",
             "iam:DeleteRolePolicy",
             "iam:DeleteUserPolicy",
-            "iam:GetRolePolicy",
-            "iam:GetUserPolicy",
-            "iam:ListAccessKeys",
+            "iam:PassRole",
             "iam:PutRolePolicy",
             "iam:PutUserPolicy",
             "iam:UpdateAccessKey",
+            "iam:UpdateAssumeRolePolicy",
+            "iam:UpdateSSHPublicKey",
+            "iam:UpdateServiceSpecificCredential",
+            "iam:UpdateSigningCertificate",
+            "sso:DeleteInlinePolicyFromPermissionSet",
+            "sso:ProvisionPermissionSet",
+            "sso:PutInlinePolicyToPermissionSet",
         ),
     ),
-    techniques=("T1078.004", "T1098.001", "T1528", "T1550.001", "T1552.005"),
+    techniques=("T1078.004", "T1098.001", "T1098.005", "T1528", "T1550.001", "T1552.005"),
     countermeasures=("D3-CR", "D3-ST", "D3-UAP"),
 )
 
 
-# A user
+# Acting
 
 
-def _plan_user(target: Target, params: Params, aws: Aws) -> Plan:
-    label, name = target.subject.id, _name(target)
-    user = or_none(lambda: aws.client("iam").get_user(UserName=name)["User"])
-    if user is None:
-        return _refused(target, params, f"{label} does not exist")
-    reads: list[Callable[[], Any]] = [
-        partial(_users.keys, name, aws),
-        partial(_identity.inline_policies, aws, "User", name),
-        partial(_identity.attached_policies, aws, "User", name),
-        partial(_left_open, target, params, aws),
-        partial(_identity.may, aws, ["iam:PutUserPolicy", "iam:UpdateAccessKey"], user["Arn"]),
-    ]
-    keys, policies, attached, left_open, may = aws.together(*reads)
-    denied = _denials.changes(label, _wanted(target, params), policies)
-    active = [key["AccessKeyId"] for key in keys if key["Status"] == "Active"]
-    turned_off = (
-        Change(resource=key, attribute=STATUS, before="Active", after="Inactive") for key in active
-    )
-    used = aws.together(*(partial(_users.key_told, key, aws) for key in keys))
-    return _made(
-        target,
-        params,
-        # The policies first: they also end what the keys were exchanged for, and deny_all stops
-        # the making of new keys.
-        (*denied, *turned_off),
-        lease=label,
-        summary=(
-            f"Turn off {counted(len(active), 'access key')} of {label}; {_ended(target, params)}."
-        ),
-        blast_radius=(
-            *used,
-            f"{label}: {_ended(target, params)}",
-            f"roles that {label} has assumed stay in use until those sessions end: revoke them too",
-            *_users.quarantine_told(attached),
-        ),
-        preflight=(may, *left_open),
-        touched=Touched(resources={label: tags(user)}, principals=(user["Arn"],)),
-        refusals=_denials.refusals("User", denied, policies),
+def _expect_as_planned(plan: Plan, sight: Sight) -> None:
+    """Raise `PlanStale` for what is there besides the changes of a plan, and was not before."""
+    owner = plan.before[OWNER]
+    if sight.owner is None:
+        raise PlanStale(f"{owner} {GONE}")
+    for one in _strange(plan, sight):
+        raise PlanStale(f"{one} of {owner} is Active, and was not when planned")
+    for change in plan.changes:
+        if change.attribute != _profiles.PROFILE or sight.association is None:
+            continue
+        is_same = sight.association["AssociationId"] == plan.before[ASSOCIATION]
+        if _profiles.arn(sight.association) == change.before and not is_same:
+            raise PlanStale(f"{change.resource} was given its profile anew")
+
+
+def _is_under_way(plan: Plan, change: Change, aws: Aws) -> bool:
+    # Asked for by an earlier attempt: a permission set is provisioned bit by bit.
+    return change.attribute == _identity_center.PROVISIONED and _identity_center.is_under_way(
+        plan, aws
     )
 
 
-# A role
+def _with_provisioning(plan: Plan, ours: tuple[Change, ...]) -> list[Change]:
+    """Return the changes to take back: what a permission set says, always into the accounts too."""
+    taken = [change.attribute for change in ours]
+    if _identity_center.POLICY not in taken:
+        return list(ours)
+    further = [c for c in plan.changes if c.attribute == _identity_center.PROVISIONED]
+    return [*further, *(c for c in ours if c not in further)]
 
 
-def _plan_role(target: Target, params: Params, aws: Aws) -> Plan:
-    label, name = target.subject.id, _name(target)
-    role = or_none(lambda: aws.client("iam").get_role(RoleName=name)["Role"])
-    if role is None:
-        return _refused(target, params, f"{label} does not exist")
-    if why := _roles.not_editable(role):
-        return _refused(target, params, why)
-    reads: list[Callable[[], Any]] = [
-        partial(_identity.inline_policies, aws, "Role", name),
-        partial(_roles.instances_told, name, aws),
-        partial(_identity.may, aws, ["iam:PutRolePolicy"], role["Arn"]),
-    ]
-    policies, instances, may = aws.together(*reads)
-    changes = _denials.changes(label, _wanted(target, params), policies)
-    return _made(
-        target,
-        params,
-        changes,
-        lease=label,
-        summary=f"Revoke {label} for all who use it: {_ended(target, params)}.",
-        blast_radius=(
-            f"whoever uses {label} is denied until they begin a new session",
-            _roles.last_use_told(role),
-            instances,
-        ),
-        preflight=(may, *_left_open(target, params, aws)),
-        touched=Touched(resources={label: tags(role)}, principals=(role["Arn"],)),
-        refusals=_denials.refusals("Role", changes, policies),
-    )
+def _stays(change: Change) -> str:
+    if change.attribute == _users.MFA:
+        return f"{change.resource} stays off: it {_revoking.MFA_LOST}"
+    return f"{change.resource} stays inactive, to be rotated"
 
 
-# The role of one instance
+# Reading back
 
 
-def _plan_instance(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
-    id = target.subject.id
-    instance = _reading.instance(aws, id)
-    role = _roles.of_instance(instance, aws) if instance else None
-    if instance is None or (terminated(instance) and role is None):
-        why = f"{GONE}: what it was handed lives for up to 6 h, so revoke the role it had"
-        return (_refused(target, params, f"{id} {why}"),)
-    if role is None:
-        return ()
-    if why := _roles.not_editable(role):
-        return (_refused(target, params, why),)
-    return (_plan_instance_role(target, params, instance, role, aws),)
+def _settled(plan: Plan, aws: Aws) -> Sight:
+    """Read back, and again after a while what does not hold, since IAM may only be late."""
+    sight = _revocation.see(plan, aws)
+    for pause in SETTLE:
+        if sight.owner is None or all(_holds(change, sight) for change in plan.changes):
+            break
+        time.sleep(pause)
+        sight = _revocation.see(plan, aws)
+    return sight
 
 
-def _plan_instance_role(
-    target: Target, params: Params, instance: dict[str, Any], role: dict[str, Any], aws: Aws
-) -> Plan:
-    id = target.subject.id
-    label, name = f"role/{role['RoleName']}", role["RoleName"]
-    reads: list[Callable[[], Any]] = [
-        partial(_identity.inline_policies, aws, "Role", name),
-        partial(_identity.may, aws, ["iam:PutRolePolicy"], role["Arn"]),
-    ]
-    policies, may = aws.together(*reads)
-    arn = f"arn:{aws.partition}:ec2:{aws.region}:{aws.account}:instance/{id}"
-    wanted = {_denials.name_for_instance(id): _denials.one_instance(arn)}
-    changes = _denials.changes(label, wanted, policies)
-    return _made(
-        target,
-        params,
-        changes,
-        lease=f"{label}/{id}",
-        summary=f"Deny everything to what {id} was handed as {label}, wherever it is used.",
-        blast_radius=(
-            f"all on {id} that calls AWS is denied, its Systems Manager agent too: what needs that"
-            " agent, as memory capture, goes first",
-            f"credentials that {id} gets later are denied too",
-            f"other users of {label} feel nothing",
-        ),
-        preflight=(may,),
-        touched=Touched(
-            resources={id: tags(instance), label: tags(role)}, principals=(role["Arn"],)
-        ),
-        refusals=_denials.refusals("Role", changes, policies),
-    )
-
-
-# What all have in common
-
-
-def _made(
-    target: Target,
-    params: Params,
-    changes: tuple[Change, ...],
-    *,
-    lease: str,
-    summary: str,
-    **members: Any,
-) -> Plan:
-    plan = Plan(
-        action="aws.revoke_credentials",
-        target=target,
-        lease=lease,
-        params=params.model_dump(mode="json"),
-        summary=summary if changes else "Nothing to revoke: all of it is so already.",
-        changes=changes,
-        **members,
-    )
-    backwards = [c for c in reversed(changes) if not (params.rotate and c.attribute == STATUS)]
-    stay = [c.resource for c in changes if params.rotate and c.attribute == STATUS]
-    return plan.model_copy(
-        update={
-            "calls": tuple(_call(plan, change, change.after) for change in changes),
-            "undo": tuple(_call(plan, change, change.before) for change in backwards),
-            "lost": tuple(f"{key} stays inactive after release, to be rotated" for key in stay),
-        }
-    )
-
-
-def _refused(target: Target, params: Params, why: str) -> Plan:
-    id = target.subject.id
-    plan = _made(target, params, (), lease=id, summary="")
-    return plan.model_copy(
-        update={"summary": f"The credentials of {id} cannot be revoked.", "refusals": (why,)}
-    )
-
-
-def _call(plan: Plan, change: Change, value: JsonValue) -> Call:
-    """Return the call that sets what a change is about to a value."""
-    if change.attribute == STATUS:
-        own = {"UserName": _name(plan.target), "AccessKeyId": change.resource}
-        return Call(service="iam", operation="UpdateAccessKey", parameters={**own, "Status": value})
-    owner, name = _owner(change.resource)
-    policy = {f"{owner}Name": name, "PolicyName": _denials.name_in(change)}
-    if value is None:
-        return Call(service="iam", operation=f"Delete{owner}Policy", parameters={**policy})
-    document = {"PolicyDocument": _denials.text(value)}
-    return Call(service="iam", operation=f"Put{owner}Policy", parameters={**policy, **document})
-
-
-def _now(plan: Plan, aws: Aws) -> State:
-    """Read what the changes of a plan are about, and the status of every key of a user."""
-    policies = [change for change in plan.changes if change.attribute != STATUS]
-    reads = (
-        partial(_identity.inline_policy, aws, *_owner(c.resource), _denials.name_in(c))
-        for c in policies
-    )
-    documents = aws.together(*reads)
-    now = {(c.resource, c.attribute): d for c, d in zip(policies, documents, strict=True)}
-    if _is_user(plan.target):
-        for key in or_none(partial(_users.keys, _name(plan.target), aws)) or ():
-            now[key["AccessKeyId"], STATUS] = key["Status"]
-    return now
-
-
-def _strange_keys(plan: Plan, now: State) -> list[str]:
-    """Return the active keys of which the plan knows nothing: made, or turned on, since."""
-    known = {change.resource for change in plan.changes}
-    active = (
-        key for (key, attribute), is_ in now.items() if (attribute, is_) == (STATUS, "Active")
-    )
-    return [key for key in active if key not in known]
-
-
-def _read_back(change: Change, now: State) -> Check:
-    value = now.get((change.resource, change.attribute))
+def _holds(change: Change, sight: Sight) -> bool:
+    value = sight.state.get((change.resource, change.attribute))
+    if change.attribute in _users.BY_ATTRIBUTE and value is None:
+        return True  # deleted since: it is off for good
+    if change.attribute == _profiles.PROFILE and value == GONE:
+        return True  # terminated since
     # A later plan may have moved the cut-off further on, which still does what this one is for.
-    holds = _denials.covers(value, change.after)
-    told = "as we wrote it" if holds and isinstance(value, dict) else str(value or "is not there")
-    return Check(name=f"{change.resource} {change.attribute}", ok=holds, detail=told)
+    return _denials.covers(value, change.after)
 
 
-def _left_open(target: Target, params: Params, aws: Aws) -> list[Check]:
-    """Say which ways in stay open though all of the plan is done."""
-    if _is_user(target):
-        return _users.left_open(_name(target), params.deny_all, aws)
-    if isinstance(target.subject, Principal):
-        detail = "denied everything" if params.deny_all else "begin as the trust policy allows"
-        return [Check(name="new sessions", ok=params.deny_all, detail=detail)]
-    return []
+def _read_back(plan: Plan, sight: Sight, elsewhere: set[str]) -> list[Check]:
+    """Say what holds; what stays open by the plan's own choice is told apart, and is no drift."""
+    if sight.owner is None:
+        return [Check(name=str(plan.before[OWNER]), ok=True, detail="was deleted since")]
+    checks = [_check(c, sight) for c in plan.changes if _title(c) not in elsewhere]
+    checks += [
+        Check(name=one, ok=False, detail="Active, and was not when planned")
+        for one in _strange(plan, sight)
+    ]
+    nothing = Check(name="credentials", ok=True, detail="nothing was to be revoked")
+    return checks or ([] if elsewhere else [nothing])
 
 
-def _wanted(target: Target, params: Params) -> dict[str, Any]:
-    wanted = {_denials.OLDER_SESSIONS: _denials.older_sessions(target.at + params.margin)}
-    return wanted | ({_denials.EVERYTHING: _denials.everything()} if params.deny_all else {})
+def _check(change: Change, sight: Sight) -> Check:
+    value, holds = sight.state.get((change.resource, change.attribute)), _holds(change, sight)
+    told = "as we wrote it" if holds and isinstance(value, dict | list) else str(value)
+    if change.attribute == _trust.TRUST and holds:
+        told = "as we wrote it"
+    return Check(name=_title(change), ok=holds, detail="is not there" if value is None else told)
 
 
-def _ended(target: Target, params: Params) -> str:
-    if params.deny_all:
-        return "everything is denied, in old and new sessions"
-    cutoff = (target.at + params.margin).strftime(_denials.TIME)
-    return f"sessions begun before {cutoff} end, and later ones do not"
+def _title(change: Change) -> str:
+    return f"{change.resource} {change.attribute}"
 
 
-def _owner(label: str) -> tuple[_identity.Owner, str]:
-    kind, _, name = label.partition("/")
-    return ("User" if kind == "user" else "Role"), name
+def _strange(plan: Plan, sight: Sight) -> list[str]:
+    return _users.strange(sight.held, plan.changes) if sight.held else []
 
 
-def _is_user(target: Target) -> bool:
-    subject = target.subject
-    return isinstance(subject, Principal) and subject.type is PrincipalType.USER
+def _provisioning(plan: Plan, sight: Sight, aws: Aws) -> list[Window]:
+    """Return the window of a permission set that is still on its way into the accounts."""
+    return [
+        pending(_title(c), "is being provisioned", plan.target.at, datetime.now(UTC))
+        for c in plan.changes
+        if c.attribute == _identity_center.PROVISIONED
+        and not _holds(c, sight)
+        and _identity_center.is_under_way(plan, aws)
+    ]
+
+
+def _quiet(plan: Plan, sight: Sight, aws: Aws, now: datetime) -> list[Window]:
+    """Return since when nobody uses what the plan ends."""
+    if OWNER not in plan.before:
+        return []
+    owner, name = _revocation.owner_of(plan)
+    if owner == "User":
+        keys = sight.held.credentials[_users.KEY] if sight.held else None
+        actor = Actor(user=name, keys=tuple(key["AccessKeyId"] for key in keys or ()))
+    else:
+        session = str(plan.before.get(SESSION, ""))
+        actor = Actor(role=name, session=session, issued_before=_cutoff(plan))
+    return [quiet(aws, actor, plan.target.at, now)]
+
+
+def _cutoff(plan: Plan) -> datetime | None:
+    """Return before which instant the sessions began that a plan ends; None if it ends all."""
+    params = Params.model_validate(plan.params)
+    ends_all = params.deny_all or HANDED in plan.before
+    return None if ends_all else plan.target.at + params.margin
+
+
+# What is left
+
+
+def _left(plan: Plan, sight: Sight, aws: Aws, now: datetime) -> tuple[Residual, ...]:
+    """Return the residual-access statement as of now."""
+    if sight.owner is None or OWNER not in plan.before:
+        return ()
+    owner, name = _revocation.owner_of(plan)
+    denied = Denied(*_denials.in_force(sight.documents), now)
+    if owner == "User" and sight.held:
+        begun = _sessions.begun_by(Origin(PrincipalType.USER, name), aws, now, everywhere=True)
+        return _residual.of_user(sight.held, denied, begun)
+    if "center" in plan.before:
+        return _left_by_permission_set(plan, sight, now)
+    origin = Origin(PrincipalType.ROLE, name, str(plan.before.get(SESSION, "")))
+    begun = _sessions.begun_by(origin, aws, now, everywhere=True)
+    if handed := plan.before.get(HANDED):
+        is_denied = all(_holds(c, sight) for c in plan.changes)
+        return _residual.of_one(str(handed), is_denied or denied.all, begun, now)
+    trust, instances = _trust.text(sight.owner), _roles.instances_told(name, aws)
+    return _residual.of_role(sight.owner, denied, begun, trust=trust, instances=instances)
+
+
+def _left_by_permission_set(plan: Plan, sight: Sight, now: datetime) -> tuple[Residual, ...]:
+    held = all(_holds(change, sight) for change in plan.changes)
+    return _residual.of_permission_set(plan.lease, _cutoff(plan), held, now)
 
 
 def _name(target: Target) -> str:

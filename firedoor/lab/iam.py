@@ -6,8 +6,10 @@ allow it. Other credentials, such as `testing`, are the account's root user, as 
 session of a role that does not exist. Signatures and trust policies are not checked.
 
 Of the policies that AWS manages there are those in `_AWS_POLICIES`: all of them take moto a second.
-Also here and not in moto: SimulatePrincipalPolicy, permissions boundaries of users,
-ListServiceSpecificCredentials (an empty list: none can be made).
+Also here and not in moto: SimulatePrincipalPolicy, permissions boundaries of users, credentials of
+users for one service.
+The session of a role carries the ARN of the instance or function that it is named after, as those
+do that AWS itself begins; here the name is enough.
 """
 
 import json
@@ -17,11 +19,14 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from moto.awslambda.models import lambda_backends
 from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.models import ec2_backends
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.exceptions import NoSuchEntity
 from moto.iam.models import AccessKey, AWSManagedPolicy, IAMBackend, Role, User, iam_backends
 from moto.iam.responses import IamResponse
+from moto.sts.models import sts_backends
 
 from firedoor.lab import patch
 from firedoor.lab.policy import Decision, Policy, decide
@@ -66,8 +71,11 @@ def install() -> None:
         simulate_principal_policy,
         put_user_permissions_boundary,
         delete_user_permissions_boundary,
+        create_service_specific_credential,
         list_service_specific_credentials,
+        update_service_specific_credential,
     )
+    User.service_specific_credentials = ()  # type: ignore[attr-defined]
     User.permissions_boundary_arn = None  # type: ignore[attr-defined]
     User.permissions_boundary = Role.permissions_boundary  # type: ignore[attr-defined]
     patch.around(IAMBackend, "create_user", _with_user_id)
@@ -87,7 +95,7 @@ def refusal(request: AwsRequest) -> tuple[str, str, int] | None:
         return None
     context = {"aws:CurrentTime": datetime.now(UTC).isoformat(), "aws:username": identity.name}
     if key.role_arn:
-        context["aws:TokenIssueTime"] = _issued(key)
+        context |= {"aws:TokenIssueTime": _issued(key), **_source(backend, request.access_key)}
     decision = decide(
         _policies(backend, identity),
         _boundary(backend, identity),
@@ -145,11 +153,38 @@ def delete_user_permissions_boundary(self: IamResponse) -> ActionResult:
     return EmptyResult()
 
 
+def create_service_specific_credential(self: IamResponse) -> ActionResult:
+    """Make a credential for one service, whose password only this answer has."""
+    user: Any = self.backend.get_user(self._get_param("UserName"))
+    credential = {
+        "CreateDate": datetime.now(UTC),
+        "ServiceName": self._get_param("ServiceName"),
+        "ServiceUserName": f"{user.name}-at-{self.current_account}",
+        "ServiceSpecificCredentialId": f"ACCA{_random_id()}",
+        "UserName": user.name,
+        "Status": "Active",
+    }
+    user.service_specific_credentials = (*user.service_specific_credentials, credential)
+    password = {"ServicePassword": secrets.token_urlsafe(32)}
+    return ActionResult({"ServiceSpecificCredential": {**credential, **password}})
+
+
 def list_service_specific_credentials(self: IamResponse) -> ActionResult:
-    """List none."""
-    if name := self._get_param("UserName"):
-        self.backend.get_user(name)
-    return ActionResult({"ServiceSpecificCredentials": [], "IsTruncated": False})
+    """List a user's, without their passwords."""
+    user: Any = self.backend.get_user(self._get_param("UserName"))
+    found = list(user.service_specific_credentials)
+    return ActionResult({"ServiceSpecificCredentials": found, "IsTruncated": False})
+
+
+def update_service_specific_credential(self: IamResponse) -> ActionResult:
+    """Turn a credential off or on."""
+    user: Any = self.backend.get_user(self._get_param("UserName"))
+    id = self._get_param("ServiceSpecificCredentialId")
+    for credential in user.service_specific_credentials:
+        if credential["ServiceSpecificCredentialId"] == id:
+            credential["Status"] = self._get_param("Status")
+            return EmptyResult()
+    raise NoSuchEntity(f"Service specific credential {id} not found.")
 
 
 def _find(access_key: str) -> tuple[IAMBackend, AccessKey] | tuple[None, None]:
@@ -221,6 +256,21 @@ def _issued(key: AccessKey) -> str:
     return key.create_date.replace(microsecond=0, tzinfo=UTC).isoformat()
 
 
+def _source(backend: IAMBackend, access_key: str) -> dict[str, str]:
+    """Return the ARN of the instance or function that a session is named after, if there is one."""
+    sessions = sts_backends[backend.account_id][backend.partition].assumed_roles
+    name = next((s.session_name for s in sessions if s.access_key_id == access_key), "")
+    for region, ec2 in list(ec2_backends[backend.account_id].items()):
+        if name.startswith("i-") and ec2.get_instance_by_id(name):
+            arn = f"arn:{backend.partition}:ec2:{region}:{backend.account_id}:instance/{name}"
+            return {"ec2:SourceInstanceARN": arn}
+    for functions in list(lambda_backends[backend.account_id].values()):
+        for function in functions.list_functions():
+            if function.function_name == name:
+                return {"lambda:SourceFunctionArn": str(function.function_arn)}
+    return {}
+
+
 def _unknown_key(service: str) -> tuple[str, str, int]:
     match service:
         case "ec2":
@@ -256,10 +306,12 @@ def _denied(
 
 def _with_user_id(create_user: Any, backend: IAMBackend, *args: Any, **kwargs: Any) -> User:
     user: User = create_user(backend, *args, **kwargs)
-    user.id = "AIDA" + "".join(
-        secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(17)
-    )
+    user.id = f"AIDA{_random_id()}"
     return user
+
+
+def _random_id() -> str:
+    return "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(17))
 
 
 def _some_policies(_: Any, backend: IAMBackend) -> list[AWSManagedPolicy]:

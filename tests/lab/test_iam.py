@@ -41,8 +41,8 @@ def _code(call: Callable[..., Any], **parameters: Any) -> str:
     return "ok"
 
 
-def _role_session(stock: Stock, scene: Scene) -> Stock:
-    credentials = stock("sts").assume_role(RoleArn=scene.role_arn, RoleSessionName="i-1")[
+def _role_session(stock: Stock, scene: Scene, name: str = "somebody") -> Stock:
+    credentials = stock("sts").assume_role(RoleArn=scene.role_arn, RoleSessionName=name)[
         "Credentials"
     ]
     session = boto3.Session(
@@ -192,10 +192,45 @@ def test_simulator_does_not_know_strangers(iam: Any) -> None:
     assert code == "NoSuchEntity"
 
 
-def test_user_has_no_service_specific_credentials(iam: Any, scene: Scene) -> None:
-    listed = iam.list_service_specific_credentials(UserName=scene.user_name)
+def test_service_specific_credential_is_made_listed_and_turned_off(iam: Any, scene: Scene) -> None:
+    own = {"UserName": scene.user_name}
+    made = iam.create_service_specific_credential(**own, ServiceName="codecommit.amazonaws.com")
+    id = made["ServiceSpecificCredential"]["ServiceSpecificCredentialId"]
 
-    assert listed["ServiceSpecificCredentials"] == []
+    iam.update_service_specific_credential(**own, ServiceSpecificCredentialId=id, Status="Inactive")
+
+    (listed,) = iam.list_service_specific_credentials(**own)["ServiceSpecificCredentials"]
+    assert (listed["ServiceSpecificCredentialId"], listed["Status"]) == (id, "Inactive")
+    assert "ServicePassword" in made["ServiceSpecificCredential"]
+    assert "ServicePassword" not in listed
+
+
+def test_service_specific_credential_that_does_not_exist_is_not_found(iam: Any) -> None:
+    code = _code(
+        iam.update_service_specific_credential,
+        UserName="alice",
+        ServiceSpecificCredentialId="ACCA00000000000000000",
+        Status="Inactive",
+    )
+
+    assert code == "NoSuchEntity"
+
+
+def test_session_carries_the_arn_of_the_instance_that_it_is_named_after(
+    iam: Any, stock: Stock, scene: Scene
+) -> None:
+    arn = f"arn:aws:ec2:us-east-1:{scene.account}:instance/{scene.web_id}"
+    deny = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+    condition = {"Condition": {"ArnEquals": {"ec2:SourceInstanceARN": arn}}}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [deny | condition]})
+    iam.put_role_policy(RoleName=scene.role_name, PolicyName="deny", PolicyDocument=document)
+
+    codes = [
+        _code(_role_session(stock, scene, name)("s3").get_object, **_report(scene))
+        for name in (scene.web_id, scene.app_id)
+    ]
+
+    assert codes == ["AccessDenied", "ok"]
 
 
 def test_user_id_looks_like_one(scene: Scene) -> None:

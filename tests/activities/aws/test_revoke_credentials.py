@@ -1,4 +1,4 @@
-"""Revoking credentials, against the emulated AWS."""
+"""Revoking the credentials of users and roles, against the emulated AWS."""
 
 import json
 import time
@@ -8,20 +8,35 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
-from activities.aws import _denials, revoke_credentials
+from activities.aws import _denials, _trail, revoke_credentials
 from activities.aws.revoke_credentials import Params, apply, revert, verify
 from firedoor.cloud.aws import Aws
 from firedoor.errors import AccessDenied, PlanStale, Unavailable
 from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.finding import Cloud, Kind, Principal, PrincipalType, Resource
-from firedoor.model.plan import Check, Plan, Target, Verdict
+from firedoor.model.plan import Check, Plan, Proof, Target, Verdict
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CUTOFF = "2026-01-01T12:00:00Z"
 OLDER = "FiredoorRevokeOlderSessions"
+DENY_ALL = "FiredoorDenyAll"
+KEY_STATUS = "access key status"
+
+
+@pytest.fixture(autouse=True)
+def _quickly(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for nothing, in an account that has one region only."""
+    monkeypatch.setattr(revoke_credentials, "SETTLE", ())
+    monkeypatch.setattr(_trail, "PAUSE", 0.0)
+    only = {"Regions": [{"RegionName": aws.region}]}
+    events = aws.client("ec2").meta.events
+    events.register(
+        "before-call.ec2.DescribeRegions", lambda **_: (AWSResponse("", 200, {}, None), only)
+    )
 
 
 @pytest.fixture
@@ -65,7 +80,7 @@ def statuses(iam: Any) -> dict[str, str]:
     return {key["AccessKeyId"]: key["Status"] for key in keys}
 
 
-def user_policy(iam: Any, name: str = OLDER) -> Any:
+def user_policy(iam: Any, name: str = DENY_ALL) -> Any:
     return iam.get_user_policy(UserName="alice", PolicyName=name)["PolicyDocument"]
 
 
@@ -77,6 +92,11 @@ def role_policies(iam: Any, scene: Scene) -> list[str]:
     return list(iam.list_role_policies(RoleName=scene.role_name)["PolicyNames"])
 
 
+def residual(proof: Proof, credential: str) -> tuple[str, datetime | None, bool]:
+    (found,) = (one for one in proof.residual if one.credential == credential)
+    return found.state, found.until, found.open
+
+
 def failed(checks: tuple[Check, ...]) -> list[str]:
     return [check.name for check in checks if not check.ok]
 
@@ -84,7 +104,7 @@ def failed(checks: tuple[Check, ...]) -> list[str]:
 # A user
 
 
-def test_plan_turns_off_every_active_key_and_ends_older_sessions(
+def test_plan_turns_off_every_active_key_and_denies_everything(
     scene: Scene, iam: Any, aws: Aws
 ) -> None:
     other = second_key(iam)
@@ -93,7 +113,7 @@ def test_plan_turns_off_every_active_key_and_ends_older_sessions(
 
     keys = sorted([scene.access_key_id, other])
     assert [(c.resource, c.attribute, c.before) for c in plan.changes[:1]] == [
-        ("user/alice", f"inline policy {OLDER}", None)
+        ("user/alice", f"inline policy {DENY_ALL}", None)
     ]
     assert sorted((c.resource, c.before, c.after) for c in plan.changes[1:]) == [
         (key, "Active", "Inactive") for key in keys
@@ -164,10 +184,10 @@ def test_retry_finishes_what_a_lost_answer_left_half_done(
 def test_rule_18_cutoff_is_in_utc_whatever_the_zone_of_the_machine(
     scene: Scene, iam: Any, aws: Aws, elsewhere: None
 ) -> None:
-    plan = planned(user(), aws, AT.astimezone(timezone(timedelta(hours=-5))))
-    apply(plan, aws)
+    at = AT.astimezone(timezone(timedelta(hours=-5)))
+    apply(planned(user(), aws, at, deny_all=False), aws)
 
-    condition = user_policy(iam)["Statement"][0]["Condition"]
+    condition = user_policy(iam, OLDER)["Statement"][0]["Condition"]
     assert condition == {"DateLessThan": {"aws:TokenIssueTime": CUTOFF}}
 
 
@@ -182,23 +202,20 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_margin_also_ends_what_begins_while_people_decide(scene: Scene, aws: Aws) -> None:
-    plan = planned(user(), aws, margin=timedelta(minutes=15))
+    plan = planned(user(), aws, deny_all=False, margin=timedelta(minutes=15))
 
     document: Any = plan.changes[0].after
     condition = document["Statement"][0]["Condition"]
     assert condition["DateLessThan"]["aws:TokenIssueTime"] == "2026-01-01T12:15:00Z"
 
 
-def test_deny_all_is_a_policy_of_its_own(scene: Scene, iam: Any, aws: Aws) -> None:
-    plan = planned(user(), aws, deny_all=True)
-    apply(plan, aws)
+def test_deny_all_reaches_what_carries_no_time_of_issue(scene: Scene, iam: Any, aws: Aws) -> None:
+    apply(planned(user(), aws), aws)
 
-    statement = user_policy(iam, "FiredoorDenyAll")["Statement"][0]
+    statement = user_policy(iam)["Statement"][0]
     assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Deny", "*", "*")
     assert "Condition" not in statement
-    assert sorted(user_policies(iam)) == ["FiredoorDenyAll", OLDER, "operator"]
-    revert(plan, aws)
-    assert user_policies(iam) == ["operator"]
+    assert sorted(user_policies(iam)) == [DENY_ALL, "operator"]
 
 
 def test_rotation_leaves_the_keys_off(scene: Scene, iam: Any, aws: Aws) -> None:
@@ -221,7 +238,7 @@ def test_key_made_after_containment_is_drift(scene: Scene, iam: Any, aws: Aws) -
     proof = verify(plan, aws)
 
     assert proof.verdict is Verdict.DRIFTED
-    assert f"{made} status" in failed(proof.checks)
+    assert f"access key {made}" in failed(proof.checks)
 
 
 def test_key_turned_on_after_containment_is_drift(scene: Scene, iam: Any, aws: Aws) -> None:
@@ -232,18 +249,18 @@ def test_key_turned_on_after_containment_is_drift(scene: Scene, iam: Any, aws: A
     proof = verify(plan, aws)
 
     assert proof.verdict is Verdict.DRIFTED
-    assert f"{scene.access_key_id} status" in failed(proof.checks)
+    assert f"{scene.access_key_id} {KEY_STATUS}" in failed(proof.checks)
 
 
 def test_policy_removed_after_containment_is_drift(scene: Scene, iam: Any, aws: Aws) -> None:
     plan = planned(user(), aws)
     apply(plan, aws)
 
-    iam.delete_user_policy(UserName="alice", PolicyName=OLDER)
+    iam.delete_user_policy(UserName="alice", PolicyName=DENY_ALL)
     proof = verify(plan, aws)
 
     assert proof.verdict is Verdict.DRIFTED
-    assert failed(proof.checks) == [f"user/alice inline policy {OLDER}"]
+    assert failed(proof.checks) == [f"user/alice inline policy {DENY_ALL}"]
 
 
 def test_key_turned_on_since_planning_makes_the_plan_stale(
@@ -271,8 +288,8 @@ def test_policy_changed_since_planning_makes_the_plan_stale(
     scene: Scene, iam: Any, aws: Aws
 ) -> None:
     plan = planned(user(), aws)
-    other = json.dumps(_denials.everything())
-    iam.put_user_policy(UserName="alice", PolicyName=OLDER, PolicyDocument=other)
+    other = json.dumps(_denials.older_sessions(AT))
+    iam.put_user_policy(UserName="alice", PolicyName=DENY_ALL, PolicyDocument=other)
 
     with pytest.raises(PlanStale):
         apply(plan, aws)
@@ -284,42 +301,42 @@ def test_revert_leaves_alone_what_somebody_changed_since(scene: Scene, iam: Any,
     plan = planned(user(), aws)
     apply(plan, aws)
     iam.delete_access_key(UserName="alice", AccessKeyId=scene.access_key_id)
-    theirs = json.dumps(_denials.everything())
-    iam.put_user_policy(UserName="alice", PolicyName=OLDER, PolicyDocument=theirs)
+    theirs = json.dumps(_denials.older_sessions(AT))
+    iam.put_user_policy(UserName="alice", PolicyName=DENY_ALL, PolicyDocument=theirs)
 
     receipt = revert(plan, aws)
 
     assert receipt.calls == ()
     assert len(receipt.left) == 2
-    assert user_policy(iam) == _denials.everything()
+    assert user_policy(iam) == _denials.older_sessions(AT)
 
 
 def test_older_cutoff_of_ours_is_moved_on_and_put_back(scene: Scene, iam: Any, aws: Aws) -> None:
     older = _denials.older_sessions(AT - timedelta(days=1))
     iam.put_user_policy(UserName="alice", PolicyName=OLDER, PolicyDocument=json.dumps(older))
-    plan = planned(user(), aws)
+    plan = planned(user(), aws, deny_all=False)
 
     apply(plan, aws)
-    during = user_policy(iam)
+    during = user_policy(iam, OLDER)
     revert(plan, aws)
 
     assert during == _denials.older_sessions(AT)
-    assert user_policy(iam) == older
+    assert user_policy(iam, OLDER) == older
 
 
 def test_later_cutoff_of_ours_is_left_alone(scene: Scene, iam: Any, aws: Aws) -> None:
     later = _denials.older_sessions(AT + timedelta(days=1))
     iam.put_user_policy(UserName="alice", PolicyName=OLDER, PolicyDocument=json.dumps(later))
 
-    plan = planned(user(), aws)
+    plan = planned(user(), aws, deny_all=False)
 
     assert [call.operation for call in plan.calls] == ["UpdateAccessKey"]
 
 
 def test_plan_still_holds_when_a_later_one_moved_the_cutoff_on(scene: Scene, aws: Aws) -> None:
-    first = planned(user(), aws)
+    first = planned(user(), aws, deny_all=False)
     apply(first, aws)
-    second = planned(user(), aws, AT + timedelta(hours=1))
+    second = planned(user(), aws, AT + timedelta(hours=1), deny_all=False)
 
     apply(second, aws)
 
@@ -329,8 +346,8 @@ def test_plan_still_holds_when_a_later_one_moved_the_cutoff_on(scene: Scene, aws
 
 
 def test_policy_under_our_name_of_other_making_is_refused(scene: Scene, iam: Any, aws: Aws) -> None:
-    theirs = json.dumps(_denials.everything())
-    iam.put_user_policy(UserName="alice", PolicyName=OLDER, PolicyDocument=theirs)
+    theirs = json.dumps(_denials.one_instance("arn:aws:ec2:us-east-1:123456789012:instance/i-1"))
+    iam.put_user_policy(UserName="alice", PolicyName=DENY_ALL, PolicyDocument=theirs)
 
     plan = planned(user(), aws)
 
@@ -349,7 +366,7 @@ def test_nothing_to_revoke_is_a_plan_without_calls(scene: Scene, aws: Aws) -> No
 
 
 def test_user_quota_that_would_overflow_is_refused(scene: Scene, iam: Any, aws: Aws) -> None:
-    fill(iam.put_user_policy, 1_900, UserName="alice", PolicyName="large")
+    fill(iam.put_user_policy, 1_950, UserName="alice", PolicyName="large")
 
     plan = planned(user(), aws)
 
@@ -358,25 +375,23 @@ def test_user_quota_that_would_overflow_is_refused(scene: Scene, iam: Any, aws: 
 
 def test_ways_in_that_stay_open_are_named(scene: Scene, iam: Any, aws: Aws) -> None:
     iam.create_login_profile(UserName="alice", Password="correct-horse-battery-9!A")
-    plan = planned(user(), aws)
+    plan = planned(user(), aws, deny_all=False)
     apply(plan, aws)
 
     proof = verify(plan, aws)
 
-    password = Check(
-        name="console password", ok=False, detail="sign-in stays possible, with 0 MFA devices"
-    )
-    assert password in plan.preflight
-    assert password in proof.checks
+    told = "sign-in stays possible, with 0 MFA devices"
+    assert Check(name="console password", ok=False, detail=told) in plan.preflight
+    assert residual(proof, "console password") == (told, None, True)
     assert proof.verdict is Verdict.PROVEN
 
 
 def test_deny_all_leaves_no_way_in(scene: Scene, iam: Any, aws: Aws) -> None:
     iam.create_login_profile(UserName="alice", Password="correct-horse-battery-9!A")
-    plan = planned(user(), aws, deny_all=True)
+    plan = planned(user(), aws)
     apply(plan, aws)
 
-    assert failed(verify(plan, aws).checks) == []
+    assert [one for one in verify(plan, aws).residual if one.open] == []
 
 
 def test_quarantine_by_aws_is_left_alone_and_mentioned(scene: Scene, iam: Any, aws: Aws) -> None:
@@ -394,7 +409,7 @@ def test_quarantine_by_aws_is_left_alone_and_mentioned(scene: Scene, iam: Any, a
 def test_user_that_is_gone_is_refused(scene: Scene, aws: Aws) -> None:
     plan = planned(user("nobody"), aws)
 
-    assert plan.refusals == ("user/nobody does not exist",)
+    assert (plan.refusals, plan.gone) == (("user/nobody does not exist",), True)
 
 
 @pytest.mark.parametrize(
