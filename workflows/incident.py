@@ -271,7 +271,13 @@ class IncidentWorkflow:
         return proposal
 
     async def _plan_for(self, record: StepRecord, subject: Resource | Principal) -> list[Plan]:
-        target = Target(subject=subject, incident=self._id, step=record.key, at=workflow.now())
+        target = Target(
+            subject=subject,
+            incident=self._id,
+            step=record.key,
+            at=workflow.now(),
+            spared=self._policy.protected.principals,
+        )
         return await call(
             f"{record.capability.action}.plan",
             Order(target=target, params=record.params, policy=self._policy),

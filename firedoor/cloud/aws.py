@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, TypeVar
 
 import boto3
@@ -16,13 +17,19 @@ import botocore.loaders
 import botocore.session
 from botocore import xform_name
 from botocore.config import Config
-from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError
 
 from firedoor import errors
+from firedoor.cloud.roles import (
+    Role,
+    Roles,
+    by_settings,
+    credentials,
+    session_name,
+    source_identity,
+)
 from firedoor.model.finding import GLOBAL
 from firedoor.model.plan import LATER, Call, CallRecord, Check, Outcome
-from firedoor.settings import settings
 
 T = TypeVar("T")
 
@@ -30,10 +37,10 @@ T = TypeVar("T")
 # of them hand out credentials or even create users.
 READ_FROM = frozenset(
     {
-        "autoscaling", "cloudfront", "cloudtrail", "ebs", "ec2", "ecs", "eks", "elb", "elbv2",
-        "guardduty", "iam", "identitystore", "kms", "lambda", "logs", "network-firewall",
-        "organizations", "rds", "resourcegroupstaggingapi", "route53resolver", "s3", "s3control",
-        "security-ir", "service-quotas", "shield", "ssm", "sso-admin", "support", "wafv2",
+        "autoscaling", "cloudfront", "cloudtrail", "cloudwatch", "ebs", "ec2", "ecs", "eks", "elb",
+        "elbv2", "guardduty", "iam", "identitystore", "kms", "lambda", "logs", "network-firewall",
+        "organizations", "rds", "resourcegroupstaggingapi", "route53", "route53resolver", "s3",
+        "s3control", "security-ir", "service-quotas", "shield", "ssm", "sso-admin", "support", "wafv2",
     }
 )  # fmt: skip
 READS = ("BatchGet", "Describe", "Filter", "Get", "Head", "List", "Lookup", "Search", "Simulate")
@@ -52,6 +59,10 @@ SIDE_BY_SIDE = 16
 # What is asked first about an instance; a service takes up to a quarter of a second to be read.
 USUAL = ("ec2", "iam", "sts", "autoscaling", "elbv2", "cloudtrail", "kms", "ssm")
 
+# Sessions in other accounts that are kept: one for each incident there, and each who decided in it.
+# What falls out is made anew, which costs a call to STS and some time for each client.
+SESSIONS = 64
+
 # One attempt: Temporal retries whole activities, which look before they act. A retry inside the SDK
 # would repeat a call whose answer was lost, and the two kinds of retry would multiply.
 CONFIG = Config(
@@ -69,8 +80,10 @@ _DENIED = {
 # Too many calls, or too many at once on one thing: the same call is accepted later.
 _THROTTLED = {
     "ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable",
-    "RequestLimitExceeded", "SlowDown", "SnapshotCreationPerVolumeRateExceeded", "Throttling",
-    "ThrottlingException", "TooManyRequestsException",
+    "InvalidDBClusterStateFault", "InvalidDBInstanceState", "OperationAborted",
+    "RequestLimitExceeded", "ResourceConflictException", "ResourceInUseException", "SlowDown",
+    "SnapshotCreationPerVolumeRateExceeded", "Throttling", "ThrottlingException",
+    "TooManyRequestsException",
 }  # fmt: skip
 
 
@@ -82,6 +95,10 @@ class Permit:
     planned: Sequence[Call]
     made: list[CallRecord] = field(default_factory=list)
 
+    def __deepcopy__(self, _: dict[int, Any]) -> "Permit":
+        """Return itself: to sign the URL of CopySnapshot, botocore copies all that a call has."""
+        return self
+
 
 _permit: ContextVar[Permit | None] = ContextVar("permit", default=None)
 
@@ -90,33 +107,40 @@ class Aws:
     """Clients for one account and region; threads may share it.
 
     A client's errors are `firedoor.errors.CloudError`. A changing call that no plan in force holds
-    raises `UnplannedCall` before it is sent.
+    raises `UnplannedCall` before it is sent. `incident` and `by`, who decided in it, are what
+    CloudTrail shows of us in other accounts than our own, and `roles` says how we get there.
     """
+
+    incident = ""
+    by = ""
+    roles: Roles = staticmethod(by_settings)
 
     def __init__(self, account: str, region: str, session: boto3.Session) -> None:
         self.account = account
         self.region = region
-        self._session = session
-        self._clients: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._clients = _Clients(account, region, session)
 
     def client(self, service: str) -> Any:
         """Return the boto3 client of a service."""
-        with self._lock:  # boto3 sessions are not safe for threads; their clients are
-            if service not in self._clients:
-                client = self._session.client(service, region_name=self.region, config=CONFIG)
-                events = client.meta.events
-                events.register("provide-client-params", partial(_permit_or_raise, self))
-                events.register("after-call", _record)
-                events.register("after-call-error", _record_lost)
-                self._clients[service] = client
-            return self._clients[service]
+        return self._clients.of(service)
 
     def elsewhere(self, *, account: str = "", region: str = "") -> "Aws":
         """Return the clients for another account or region; what is not said stays the same."""
         if (account or self.account, region or self.region) == (self.account, self.region):
             return self
-        return connect(account or self.account, region or self.region)
+        return connect(
+            account or self.account,
+            region or self.region,
+            incident=self.incident,
+            by=self.by,
+            roles=self.roles,
+        )
+
+    def on_behalf_of(self, incident: str, by: str, roles: Roles) -> "Aws":
+        """Return the same clients, for what they do elsewhere on behalf of an incident."""
+        same = copy(self)
+        same.incident, same.by, same.roles = incident, by, roles
+        return same
 
     def call(self, call: Call) -> dict[str, Any]:
         """Make a planned call, and return the answer."""
@@ -167,30 +191,79 @@ class Aws:
                 return Check(name=f"may {call.operation}", ok=False, detail=str(error))
         return Check(name=f"may {call.operation}", ok=True)
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """The ARN that we act as."""
-        return str(self.client("sts").get_caller_identity()["Arn"])
+        return self._clients.identity
+
+    @property
+    def partition(self) -> str:
+        """`aws`, `aws-cn`, `aws-us-gov` …, for ARNs."""
+        return self._clients.partition
+
+
+class _Clients:
+    """The clients of one session in one region, each made when it is first asked for."""
+
+    def __init__(self, account: str, region: str, session: boto3.Session) -> None:
+        self.account = account
+        self.region = region
+        self._session = session
+        self._made: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def of(self, service: str) -> Any:
+        with self._lock:  # boto3 sessions are not safe for threads; their clients are
+            if service not in self._made:
+                client = self._session.client(service, region_name=self.region, config=CONFIG)
+                client.meta.events.register(
+                    "provide-client-params", partial(_permit_or_raise, self)
+                )
+                self._made[service] = _mapped(client)
+            return self._made[service]
+
+    @cached_property
+    def identity(self) -> str:
+        return str(self.of("sts").get_caller_identity()["Arn"])
 
     @cached_property
     def partition(self) -> str:
-        """`aws`, `aws-cn`, `aws-us-gov` …, for ARNs."""
         return self._session.get_partition_for_region(self.region)
 
 
-@cache
-def connect(account: str, region: str) -> Aws:
+def connect(
+    account: str,
+    region: str,
+    *,
+    incident: str = "",
+    by: str = "",
+    roles: Roles = by_settings,
+) -> Aws:
     """Return the clients for an account and region.
 
-    In another account than our own the role `FIREDOOR_AWS_ROLE` is assumed. What has no region is
-    asked in the session's own, or in us-east-1.
+    In another account than our own a role is assumed, that of the settings if `roles` does not say
+    otherwise: CloudTrail there shows the incident as the name of the session, and who decided in it
+    as its source identity. In our own account all incidents share the same clients. What has no
+    region is asked in the SDK's own, or in us-east-1. Raises `Refused` if there is no such role.
     """
-    base = _session()
-    region = region if region != GLOBAL else base.region_name or "us-east-1"
-    role = settings().aws_role
-    if role is None or account == _own_account(region):
-        return Aws(account, region, base)
-    return Aws(account, region, _assumed(base, account, region, role))
+    region = region if region != GLOBAL else _usual_region()
+    if account == (own := _own_account(region)):
+        return _home(account, region).on_behalf_of(incident, by, roles)
+    role = roles(account, region)
+    if role is None:
+        # Our own credentials would find what has the same name in our own account.
+        raise errors.Refused(
+            f"account {account} is not our own, {own}: FIREDOOR_AWS_ROLE or the policy must name"
+            " the role to assume there"
+        )
+    who = session_name(incident), source_identity(by)
+    return _entered(account, region, role, *who).on_behalf_of(incident, by, roles)
+
+
+def forget() -> None:
+    """Drop all clients and sessions; those that somebody still has go on working."""
+    for remembered in (_home, _entered, _own_account, _sts, _usual_region):
+        remembered.cache_clear()
 
 
 def warm_up() -> None:
@@ -205,9 +278,39 @@ def warm_up() -> None:
 
 
 @cache
+def _home(account: str, region: str) -> Aws:
+    return Aws(account, region, _session())
+
+
+@lru_cache(SESSIONS)
+def _entered(account: str, region: str, role: Role, session: str, source: str) -> Aws:
+    sts = _sts(region)
+    inner = botocore.session.Session()
+    inner._credentials = credentials(  # type: ignore[attr-defined]
+        sts.assume_role, role.arn(sts.meta.partition, account), role, session, source
+    )
+    return Aws(account, region, _session(inner, region_name=region))
+
+
+@cache
 def _own_account(region: str) -> str:
-    sts = _session().client("sts", region_name=region, config=CONFIG)
-    return str(sts.get_caller_identity()["Account"])
+    return str(_sts(region).get_caller_identity()["Account"])
+
+
+@cache
+def _sts(region: str) -> Any:
+    """Return the client by which we go into other accounts, at the endpoint of the region.
+
+    The credentials that the global endpoint hands out are not taken everywhere.
+    """
+    session = _session()
+    session._session.set_config_variable("sts_regional_endpoints", "regional")
+    return _mapped(session.client("sts", region_name=region, config=CONFIG))
+
+
+@cache
+def _usual_region() -> str:
+    return _session().region_name or "us-east-1"
 
 
 def _session(inner: botocore.session.Session | None = None, **options: Any) -> boto3.Session:
@@ -222,26 +325,15 @@ def _loader(path: str | None) -> botocore.loaders.Loader:
     return botocore.loaders.create_loader(path)
 
 
-def _assumed(base: boto3.Session, account: str, region: str, role: str) -> boto3.Session:
-    partition = base.get_partition_for_region(region)
-    extra = {"RoleSessionName": "firedoor"}
-    if external_id := settings().aws_external_id:
-        extra["ExternalId"] = external_id
-    fetcher = AssumeRoleCredentialFetcher(
-        client_creator=base._session.create_client,
-        source_credentials=base.get_credentials(),
-        role_arn=f"arn:{partition}:iam::{account}:role/{role}",
-        extra_args=extra,
-    )
-    inner = botocore.session.Session()
-    inner._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]
-        method="assume-role", refresh_using=fetcher.fetch_credentials
-    )
-    return _session(inner, region_name=region)
+def _mapped(client: Any) -> Any:
+    """Let a client raise our errors, and record the changing calls of a plan."""
+    client.meta.events.register("after-call", _record)
+    client.meta.events.register("after-call-error", _record_lost)
+    return client
 
 
 def _permit_or_raise(
-    aws: Aws, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
+    clients: _Clients, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
 ) -> None:
     service = model.service_model.service_name
     if _only_reads(service, model.name, params):
@@ -250,8 +342,8 @@ def _permit_or_raise(
         service=service,
         operation=model.name,
         parameters=json.loads(json.dumps(params, default=str)),
-        account=aws.account,
-        region=aws.region,
+        account=clients.account,
+        region=clients.region,
     )
     permit = _permit.get()
     if permit is None or not any(_is(call, planned, permit.home) for planned in permit.planned):
@@ -294,12 +386,15 @@ def _record(
         _note(context, request_id, Outcome.OK)
         return
     error = _error(parsed["Error"], status, model.name, request_id)
-    # A server that failed may have done it first.
-    _note(context, request_id, Outcome.UNKNOWN if status >= 500 else Outcome.ERROR, str(error))
+    # A server that failed may have done it first; one that wants fewer calls (503 too) has not.
+    failed = status >= 500 and not isinstance(error, errors.Throttled)
+    _note(context, request_id, Outcome.UNKNOWN if failed else Outcome.ERROR, str(error))
     raise error
 
 
 def _record_lost(exception: Exception, context: dict[str, Any], **_: Any) -> None:
+    if isinstance(exception, errors.FiredoorError):
+        return  # there were no credentials to send it with
     # Sent, perhaps, and not answered: whether it took effect is unknown until somebody reads back.
     _note(context, "", Outcome.UNKNOWN, str(exception))
     raise errors.Unavailable(type(exception).__name__, str(exception), "AWS") from exception

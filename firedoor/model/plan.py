@@ -20,6 +20,9 @@ class Target(Model):
     incident: str
     step: str
     at: UtcDatetime = Field(description="when planning was asked for; the only clock a plan has")
+    spared: tuple[str, ...] = Field(
+        default=(), description="ARNs, with *, of principals that no deny may hit: break-glass"
+    )
 
 
 class Call(Model):

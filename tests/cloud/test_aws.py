@@ -7,11 +7,15 @@ from functools import partial
 import pytest
 
 from firedoor import errors
+from firedoor.cloud import aws as cloud
 from firedoor.cloud.aws import SIDE_BY_SIDE, Aws, connect
+from firedoor.cloud.roles import Role
 from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.plan import LATER, Call, Outcome
 from firedoor.settings import settings
+
+OTHER = "222222222222"
 
 
 def entry(scene: Scene, number: int = 50, **changed: object) -> Call:
@@ -184,14 +188,127 @@ def test_dry_run_asks_and_changes_nothing(aws: Aws, scene: Scene) -> None:
         aws.call(entry(scene))  # the number is still free
 
 
-def test_other_account_is_entered_by_its_role(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def with_role(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role in other accounts, by settings."""
     monkeypatch.setenv("FIREDOOR_AWS_ROLE", "firedoor-responder")
     settings.cache_clear()
 
-    other = connect("222222222222", "eu-west-1")
 
-    assert other.identity == "arn:aws:sts::222222222222:assumed-role/firedoor-responder/firedoor"
+def test_other_account_is_entered_by_its_role(aws: Aws, with_role: None) -> None:
+    other = connect(OTHER, "eu-west-1")
+
+    assert other.identity == f"arn:aws:sts::{OTHER}:assumed-role/firedoor-responder/firedoor"
     assert aws.identity.startswith("arn:aws:")
+
+
+def test_without_a_role_nothing_is_done_for_another_account(aws: Aws) -> None:
+    with pytest.raises(errors.Refused, match=r"account 222222222222 .* FIREDOOR_AWS_ROLE"):
+        aws.elsewhere(account=OTHER)
+
+
+def test_session_in_another_account_is_named_after_the_incident(aws: Aws, with_role: None) -> None:
+    there = connect(OTHER, "eu-west-1", incident="incident/aws/a", by="alice")
+    further = there.elsewhere(region="eu-west-2").elsewhere(account="333333333333")
+    home = connect(aws.account, aws.region, incident="incident/aws/b")
+
+    assert there.identity.endswith("/aws.a")
+    assert further.identity.endswith("/aws.a")
+    assert (further.incident, further.by, further.region) == (
+        "incident/aws/a",
+        "alice",
+        "eu-west-2",
+    )
+    assert home.elsewhere(account=OTHER).identity.endswith("/aws.b")
+
+
+def test_accounts_and_regions_can_have_roles_of_their_own(aws: Aws, with_role: None) -> None:
+    def roles(account: str, region: str) -> Role | None:
+        return Role(f"{account[0]}-{region}", None) if account != "444444444444" else None
+
+    there = connect(OTHER, "eu-west-1", roles=roles)
+
+    assert "assumed-role/2-eu-west-1/" in there.identity
+    assert (
+        "assumed-role/3-eu-west-2/"
+        in there.elsewhere(account="333333333333", region="eu-west-2").identity
+    )
+    with pytest.raises(errors.Refused, match="444444444444"):
+        there.elsewhere(account="444444444444")
+
+
+def test_incidents_share_the_clients_of_our_own_account_and_no_others(
+    aws: Aws, with_role: None
+) -> None:
+    def clients(account: str) -> list[object]:
+        asked = ("incident/1", "alice"), ("incident/1", "bob"), ("incident/2", "alice")
+        return [connect(account, "us-east-1", incident=i, by=by).client("ec2") for i, by in asked]
+
+    assert len({id(client) for client in clients(aws.account)}) == 1
+    assert len({id(client) for client in clients(OTHER)}) == 3
+    assert len({id(client) for client in [*clients(OTHER), *clients(OTHER)]}) == 3
+
+
+def test_role_is_assumed_once_for_all_services(aws: Aws, with_role: None, lab: EmulatedAws) -> None:
+    there = connect(OTHER, "eu-west-1", incident="incident/1")
+    lab.control("DELETE", "firedoor/calls")
+
+    there.client("ec2").describe_vpcs()
+    there.client("iam").list_users()
+
+    operations = [call["operation"] for call in lab.control("GET", "firedoor/calls")]
+    assert operations == ["AssumeRole", "DescribeVpcs", "ListUsers"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ({"code": "AccessDenied", "status": 403}, errors.AccessDenied),
+        ({"code": "InternalFailure", "status": 500}, errors.Unavailable),
+        ({"kind": "dropped"}, errors.Unavailable),
+    ],
+    ids=["refused", "failed", "dropped"],
+)
+def test_change_for_which_there_are_no_credentials_was_not_made(
+    aws: Aws,
+    with_role: None,
+    lab: EmulatedAws,
+    fault: dict[str, object],
+    expected: type[errors.CloudError],
+) -> None:
+    lab.control("POST", "firedoor/faults", {"service": "sts", "operation": "AssumeRole", **fault})
+    there = connect(OTHER, "us-east-1")
+    call = Call(service="ec2", operation="CreateVpc", parameters={"CidrBlock": "192.0.2.0/24"})
+
+    with pytest.raises(expected) as failed, there.only([call]):
+        there.call(call)
+
+    assert type(failed.value) is expected
+    assert failed.value.made == ()
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "ap-southeast-2"])
+def test_sts_is_asked_where_the_session_is_for(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", "legacy")
+
+    client = cloud._sts.__wrapped__(region)
+
+    assert client.meta.endpoint_url == f"https://sts.{region}.amazonaws.com"
+
+
+def test_throttled_call_changed_nothing_though_its_status_is_503(
+    aws: Aws, scene: Scene, lab: EmulatedAws
+) -> None:
+    fault = {"service": "ec2", "operation": "CreateNetworkAclEntry", "status": 503}
+    lab.control("POST", "firedoor/faults", {**fault, "code": "RequestLimitExceeded"})
+
+    with pytest.raises(errors.Throttled) as throttled, aws.only([entry(scene)]):
+        aws.call(entry(scene))
+
+    assert [made.outcome for made in throttled.value.made] == [Outcome.ERROR]
 
 
 def _caller(aws: Aws, call: Call) -> Callable[[], object]:
