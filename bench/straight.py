@@ -138,12 +138,12 @@ def _recorded() -> Iterator[list[Call]]:
 
     handler = ("provide-client-params", note)
     BUILTIN_HANDLERS.append(handler)
-    aws.connect.cache_clear()
+    aws.forget()
     try:
         yield calls
     finally:
         BUILTIN_HANDLERS.remove(handler)
-        aws.connect.cache_clear()
+        aws.forget()
 
 
 def _planned(step: Step, arrival: Arrival) -> list[Plan]:

@@ -7,6 +7,7 @@ profiles that the `temporal` command reads. Where AWS is, is said by the AWS SDK
 import getpass
 import os
 from datetime import timedelta
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def login() -> str:
         return f"uid{os.getuid()}"
 
 
+class SnapshotLock(StrEnum):
+    """How firmly a snapshot is locked."""
+
+    GOVERNANCE = "governance"  # who has the right can unlock it
+    COMPLIANCE = "compliance"  # nobody can, once the cooling-off period is over
+
+
 class Settings(BaseSettings):
     """What differs from one installation to the next."""
 
@@ -42,6 +50,11 @@ class Settings(BaseSettings):
         default=None, description="profile of temporalio.envconfig"
     )
     task_queue: str = "firedoor"
+    serves: str | None = Field(
+        default=None,
+        description="task queue of the accounts for which this worker has credentials, as the"
+        " policy's `accounts` name it; such a worker only acts, and receives no findings",
+    )
     queue_url: str | None = Field(default=None, description="SQS queue that EventBridge fills")
     dead_letter_url: str | None = Field(
         default=None, description="SQS queue for unreadable messages"
@@ -53,6 +66,40 @@ class Settings(BaseSettings):
     evidence: str | None = Field(
         default=None, description="s3://bucket/prefix or a directory; default: `evidence` in home"
     )
+    forensic_account: str | None = Field(
+        default=None,
+        pattern=r"^\d{12}$",
+        description="AWS account to which snapshots are copied; it is entered by `aws_role`",
+    )
+    forensic_key: str | None = Field(
+        default=None,
+        description="KMS key of that account for the copies: an ARN, an id or `alias/…`",
+    )
+    sharing_key: str | None = Field(
+        default=None,
+        description="KMS key in each account, best as `alias/…`, for snapshots under AWS's own key,"
+        " which cannot be shared",
+    )
+    snapshot_lock: SnapshotLock | None = Field(
+        default=None, description="lock what is kept of disks: `governance` or `compliance`"
+    )
+    snapshot_lock_days: int = Field(default=90, ge=1, le=36500)
+    snapshot_lock_cool_off: int = Field(
+        default=24, ge=1, le=72, description="hours in which a compliance lock can be taken back"
+    )
+    memory: str | None = Field(
+        default=None,
+        description="s3://bucket/prefix for memory, whose bucket lets the roles of instances put"
+        " objects there and get the tools; default: `memory` in `evidence`, if that is a bucket",
+    )
+    memory_tool: str | None = Field(
+        default=None, description="s3://bucket/key of a program that dumps the memory of Linux"
+    )
+    memory_tool_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    memory_tool_windows: str | None = Field(
+        default=None, description="s3://bucket/key of a program that dumps the memory of Windows"
+    )
+    memory_tool_windows_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     proof_window_network: timedelta = Field(
         default=timedelta(minutes=15),
         description="for how long flow logs must show no traffic before isolation is proven",

@@ -35,8 +35,7 @@ def aws(lab: EmulatedAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cl
     """Clients for an account that is empty, in a process that remembers nothing."""
     monkeypatch.setenv("FIREDOOR_HOME", str(tmp_path / "home"))
     settings.cache_clear()
-    cloud.connect.cache_clear()
-    cloud._own_account.cache_clear()
+    cloud.forget()
     lab.reset()
     return cloud.connect(ACCOUNT, REGION)
 

@@ -18,6 +18,7 @@ from activities.warden import admit
 from firedoor import guard, telemetry
 from firedoor.action import Action
 from firedoor.cloud import aws
+from firedoor.cloud.roles import Role, by_settings
 from firedoor.discovery import find
 from firedoor.errors import BadInput, FiredoorError, Throttled, Unavailable
 from firedoor.model.action import Nature
@@ -134,7 +135,18 @@ def _cloud(id: str, target: Target, by: str = "") -> Any:
     if not id.startswith("aws."):
         return None
     subject = target.subject
-    return aws.connect(subject.account, subject.region, incident=target.incident, by=by)
+    return aws.connect(
+        subject.account, subject.region, incident=target.incident, by=by, roles=_role
+    )
+
+
+def _role(account: str, region: str) -> Role | None:
+    """Return the role to assume in an account: the policy may name another than the settings."""
+    said, usual = policy().account(account, region), by_settings(account, region)
+    name = said.role or (usual.name if usual else None)
+    if name is None:
+        return None
+    return Role(name, said.external_id or (usual.external_id if usual else None))
 
 
 async def _perform(target: Target, work: Callable[[], T]) -> T:

@@ -40,7 +40,8 @@ READ_FROM = frozenset(
         "autoscaling", "cloudfront", "cloudtrail", "cloudwatch", "ebs", "ec2", "ecs", "eks", "elb",
         "elbv2", "guardduty", "iam", "identitystore", "kms", "lambda", "logs", "network-firewall",
         "organizations", "rds", "resourcegroupstaggingapi", "route53", "route53resolver", "s3",
-        "s3control", "security-ir", "service-quotas", "shield", "ssm", "sso-admin", "support", "wafv2",
+        "s3control", "security-ir", "service-quotas", "shield", "ssm", "sso-admin", "support",
+        "wafv2",
     }
 )  # fmt: skip
 READS = ("BatchGet", "Describe", "Filter", "Get", "Head", "List", "Lookup", "Search", "Simulate")

@@ -54,7 +54,7 @@ def act_as_role(scene: Scene, session: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
     monkeypatch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
-    cloud.connect.cache_clear()
+    cloud.forget()
 
 
 def test_rule_12_plan_against_our_own_role_is_refused_when_planned(
