@@ -1,4 +1,9 @@
-"""Where preserved documents are kept: a directory, or an S3 bucket, under their own hash."""
+"""Where preserved documents are kept: a directory, or an S3 bucket, under their own hash.
+
+Where the bucket has Object Lock, what is put there can be neither altered nor deleted: for as long
+as the bucket says by default, else until a person takes the legal hold off.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
+"""
 
 import hashlib
 import json
@@ -6,7 +11,8 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -15,8 +21,9 @@ from urllib.request import url2pathname
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from firedoor.errors import BadInput, Unreachable
+from firedoor.errors import BadInput, FiredoorError, Unreachable
 from firedoor.model.evidence import Evidence
+from firedoor.model.plan import Check
 from firedoor.settings import settings
 
 
@@ -40,6 +47,48 @@ def fetch(uri: str) -> bytes:
     if content is None:
         raise Unreachable(f"evidence {uri} is not there")
     return content
+
+
+def checked(entry: Evidence) -> tuple[bytes, Check]:
+    """Return a stored document as it is now, and whether that is still what was stored."""
+    try:
+        content = fetch(entry.uri)
+    except FiredoorError as error:
+        return b"", Check(name=entry.name, ok=False, detail=str(error))
+    same = hashlib.sha256(content).hexdigest() == entry.sha256
+    detail = entry.uri if same else f"{entry.uri} was altered"
+    return content, Check(name=entry.name, ok=same, detail=detail)
+
+
+def lock(uri: str) -> str | None:
+    """Say how a document in a bucket is kept from being altered and deleted; None if it is not.
+
+    A directory locks nothing. Raises `Unreachable` if the store does not tell.
+    """
+    stored = stat(uri)
+    if stored is None:
+        return None
+    if stored.get("ObjectLockLegalHoldStatus") == "ON":
+        return "legal hold"
+    if until := stored.get("ObjectLockRetainUntilDate"):
+        return f"{stored['ObjectLockMode'].lower()} until {until.astimezone(UTC).isoformat()}"
+    return None
+
+
+def stat(uri: str) -> dict[str, Any] | None:
+    """Return what S3 says of an object without its content; None if it is not there.
+
+    Raises `Unreachable` if it cannot be asked.
+    """
+    if urlparse(uri).scheme != "s3":
+        return None
+    with _store_answers(uri):
+        try:
+            return dict(_s3().head_object(**_object(uri)))
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
+                raise
+            return None
 
 
 def record(plan_digest: str, evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
@@ -104,11 +153,30 @@ def _to_directory(uri: str, content: bytes) -> None:
 
 
 def _to_bucket(uri: str, content: bytes) -> None:
+    place = _object(uri)
+    put = partial(
+        _s3().put_object, **place, Body=content, ChecksumAlgorithm="SHA256", IfNoneMatch="*"
+    )
+    hold = {"ObjectLockLegalHoldStatus": "ON"} if _wants_hold(place["Bucket"]) else {}
     try:
-        _s3().put_object(**_object(uri), Body=content, ChecksumAlgorithm="SHA256", IfNoneMatch="*")
+        put(**hold)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "PreconditionFailed":  # it is there already
+        code = error.response["Error"]["Code"]
+        if hold and code == "AccessDenied":  # an open document is better than none
+            put()
+        elif code != "PreconditionFailed":  # it is there already
             raise
+
+
+def _wants_hold(bucket: str) -> bool:
+    """Return whether a bucket has Object Lock, but locks nothing by itself."""
+    try:
+        answer = _s3().get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"]
+    except (
+        ClientError
+    ):  # it has none, or we may not know: then verifying says that it is not locked
+        return False
+    return answer.get("ObjectLockEnabled") == "Enabled" and "Rule" not in answer
 
 
 def _from_bucket(uri: str) -> bytes | None:

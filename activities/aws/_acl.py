@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -115,18 +116,25 @@ def subnets(acl: dict[str, Any]) -> set[str]:
 
 
 def denials(
-    acl: dict[str, Any], network: Network, *, band: range, limit: int, egress: bool
+    acl: dict[str, Any],
+    network: Network,
+    *,
+    band: range,
+    limit: int,
+    egress: bool,
+    reserve: int = 0,
 ) -> tuple[tuple[Rule, ...], tuple[Check, ...]]:
     """Return the rules that are missing to deny a network, numbered within a band, and their room.
 
-    They count as taken from now on. Raises `Refused` if there is no place for them.
+    They count as taken from now on. Raises `Refused` if there is no place for them, or none but
+    that which is kept in reserve.
     """
     rules, checks = [], []
     for outward in directions(egress=egress):
         first = first_allow(acl, network, egress=outward)
         if first is None:
             continue  # denied already
-        checks.append(_room(acl, network, limit, egress=outward))
+        checks.append(_room(acl, network, limit, reserve, egress=outward))
         number = _free_number(acl, network, band, first, egress=outward)
         rules.append(Rule(acl["NetworkAclId"], network, number, outward))
     # The next address of the same step finds these numbers taken. A refused one takes none.
@@ -146,6 +154,40 @@ def first_allow(acl: dict[str, Any], network: Network, *, egress: bool) -> int |
         if entry["Protocol"] == "-1":
             return None
     return None
+
+
+def room(acl: dict[str, Any], network: Network, *, limit: int, reserve: int, egress: bool) -> int:
+    """Return how many more networks of the same family an ACL can deny."""
+    ways = directions(egress=egress)
+    return max(0, limit - 1 - reserve - max(_used(acl, network, egress=way) for way in ways))
+
+
+def merged(
+    networks: Iterable[Network], number: int, widest: int, kept_out: Iterable[Network]
+) -> list[Network]:
+    """Return networks that cover the given ones, of one family, at most so many if possible.
+
+    Each step joins the two whose common block is narrowest; a block that is wider than `/widest`,
+    or meets one of those that are kept out, is never made.
+    """
+    kept_out, blocks = tuple(kept_out), sorted(set(networks))
+    while len(blocks) > number:
+        joined = [
+            block
+            for one, other in pairwise(blocks)
+            if (block := _common(one, other)).prefixlen >= widest
+            and not any(meet(block, kept) for kept in kept_out)
+        ]
+        if not joined:
+            break
+        best = max(joined, key=lambda block: block.prefixlen)
+        blocks = sorted([b for b in blocks if not covers(best, b)] + [best])
+    return blocks
+
+
+def meet(one: Network, other: Network) -> bool:
+    """Return whether two networks have an address in common."""
+    return covers(one, other) or covers(other, one)
 
 
 def covers(one: Network, other: Network) -> bool:
@@ -185,19 +227,32 @@ def _free_number(
     )
 
 
-def _room(acl: dict[str, Any], network: Network, limit: int, *, egress: bool) -> Check:
+def _room(
+    acl: dict[str, Any], network: Network, limit: int, reserve: int, *, egress: bool
+) -> Check:
     # The default rule `*` counts, and IPv4 and IPv6 count separately.
     # https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
-    alike = [
-        entry
+    usable, used = limit - 1, _used(acl, network, egress=egress)
+    where = f"{acl['NetworkAclId']} {direction(egress)} (IPv{network.version})"
+    if used >= usable - reserve:
+        kept = f", and {reserve} kept free for people" if reserve else ""
+        raise Refused(f"{where} is full, {used} of {usable} rules used{kept}: {ELSEWHERE}")
+    return Check(name=f"room in {where}", ok=True, detail=f"{used} of {usable} rules used")
+
+
+def _used(acl: dict[str, Any], network: Network, *, egress: bool) -> int:
+    return sum(
+        entry["RuleNumber"] <= LAST_RULE
         for entry in acl["Entries"]
         if entry["Egress"] == egress and _cidr_member(network) in entry
-    ]
-    usable, used = limit - 1, sum(entry["RuleNumber"] <= LAST_RULE for entry in alike)
-    where = f"{acl['NetworkAclId']} {direction(egress)} (IPv{network.version})"
-    if used >= usable:
-        raise Refused(f"{where} is full, {used} of {usable} rules used: {ELSEWHERE}")
-    return Check(name=f"room in {where}", ok=True, detail=f"{used} of {usable} rules used")
+    )
+
+
+def _common(one: Network, other: Network) -> Network:
+    """Return the narrowest network that holds both."""
+    while not covers(one, other):
+        one = one.supernet()
+    return one
 
 
 def _cidr_member(network: Network) -> str:

@@ -126,7 +126,7 @@ def together(aws: Aws, *looks: Callable[[], Remarks]) -> Remarks:
 def settled(look: Callable[[], Proof]) -> Proof:
     """Look whether an effect holds, and look again before saying that it does not."""
     proof = look()
-    if proof.verdict is Verdict.PROVEN:
+    if proof.verdict is not Verdict.DRIFTED:
         return proof
     time.sleep(SETTLE)
     return look()

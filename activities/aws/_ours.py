@@ -1,18 +1,53 @@
 """Our own addresses, which are never blocked."""
 
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
 from activities.aws import _acl, _network
 from activities.aws._acl import Network
+from firedoor.cloud.aws import Aws
 from firedoor.errors import Refused
 
 
 def expect_foreign(network: Network, ours: dict[Network, str]) -> None:
-    """Raise `Refused` if a network is one of ours, or lies in it; `ours` says what each is."""
+    """Raise `Refused` if a network meets one of ours; `ours` says what each is."""
     for one, what in ours.items():
-        if _acl.covers(one, network):
-            raise Refused(f"{network.network_address} is our own, {what}, and is never blocked")
+        if _acl.meet(one, network):
+            raise Refused(f"{shown(network)} is our own, {what}, and is never blocked")
+
+
+def expect_no_service(network: Network, services: dict[Network, str]) -> None:
+    """Raise `Refused` if a network meets one from which a service of AWS answers or looks."""
+    for one, name in services.items():
+        if _acl.meet(one, network):
+            raise Refused(
+                f"{shown(network)} is of an AWS service, {one} of {name}: denying it cuts us off"
+                " from that, so contain the host that talks with it"
+            )
+
+
+def shown(network: Network) -> str:
+    """Return a network as people write it: a single address alone."""
+    return str(network.network_address if network.num_addresses == 1 else network)
+
+
+def services(aws: Aws) -> dict[Network, str]:
+    """Read the blocks that AWS lists for its services: S3, CloudFront, Route 53 health checks.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/working-with-aws-managed-prefix-lists.html
+    """
+    lists = [
+        one
+        for one in aws.pages("ec2", "DescribeManagedPrefixLists", "PrefixLists")
+        if one["OwnerId"] == "AWS"
+    ]
+    entries = aws.together(*(partial(_entries, aws, one["PrefixListId"]) for one in lists))
+    return {
+        ip_network(entry["Cidr"]): one["PrefixListName"]
+        for one, found in zip(lists, entries, strict=True)
+        for entry in found
+    }
 
 
 def networks(vpcs: list[dict[str, Any]]) -> dict[Network, str]:
@@ -48,3 +83,7 @@ def addresses(
                 if public := address.get("PublicIp"):
                     own[ip_network(public)] = f"of the NAT gateway {gateway['NatGatewayId']}"
     return own
+
+
+def _entries(aws: Aws, id: str) -> list[dict[str, str]]:
+    return aws.pages("ec2", "GetManagedPrefixListEntries", "Entries", PrefixListId=id)

@@ -1,15 +1,15 @@
 """The security group without rules that isolated instances are put into, one in each VPC."""
 
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from activities.aws import _network
-from activities.aws._reading import strings, tags
+from pydantic import JsonValue
+
+from activities.aws import _groups
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, NotFound, PlanStale, Unavailable
+from firedoor.errors import NotFound, PlanStale
 from firedoor.model.plan import LATER, Call, Plan
 
 NAME = "firedoor-quarantine"
@@ -31,9 +31,6 @@ NEW: dict[str, Any] = {
     ],
 }
 
-# A new group may show only after a moment: the pauses between looks, in seconds.
-PAUSES = (0, 0.2, 0.5, 1, 2, 4)
-
 _DIRECTIONS = {
     "ingress": ("RevokeSecurityGroupIngress", "IpPermissions"),
     "egress": ("RevokeSecurityGroupEgress", "IpPermissionsEgress"),
@@ -46,48 +43,15 @@ _PEERS = {
 }
 
 
-def groups(aws: Aws) -> list[dict[str, Any]]:
-    """Read the groups of all VPCs; a name is unique in its VPC and cannot be changed."""
-    return _network.by_filter(aws, "DescribeSecurityGroups", "group-name", [NAME])
-
-
 def is_ours(group: dict[str, Any]) -> bool:
     """Return whether Firedoor made a group."""
-    return TAGS.items() <= tags(group).items()
+    return _groups.has(group, TAGS)
 
 
 def creation(vpc: str) -> Call:
     """Return the call that creates the group of a VPC."""
-    return Call(
-        service="ec2",
-        operation="CreateSecurityGroup",
-        parameters={
-            "GroupName": NAME,
-            "Description": "Firedoor: no rules, so no traffic. For instances under investigation.",
-            "VpcId": vpc,
-            "TagSpecifications": [
-                {
-                    "ResourceType": "security-group",
-                    "Tags": [{"Key": key, "Value": value} for key, value in TAGS.items()],
-                }
-            ],
-        },
-    )
-
-
-def create(call: Call, aws: Aws) -> dict[str, Any]:
-    """Create a group, or take the one that somebody else has just created, and read it."""
-    vpc = call.parameters["VpcId"]
-    try:
-        aws.call(call)
-    except CloudError as error:
-        if error.code != "InvalidGroup.Duplicate":
-            raise
-    for pause in PAUSES:
-        time.sleep(pause)
-        if group := next((group for group in groups(aws) if group["VpcId"] == vpc), None):
-            return group
-    raise Unavailable("InvalidGroup.NotFound", f"{NAME} does not show yet", call.operation)
+    about = "Firedoor: no rules, so no traffic. For instances under investigation."
+    return _groups.creation(NAME, about, vpc, TAGS)
 
 
 def revocations(group: dict[str, Any]) -> tuple[Call, ...]:
@@ -137,8 +101,7 @@ def ready(vpc: str, group: dict[str, Any] | None, plan: Plan, aws: Aws) -> str:
 def expect_planned(group: dict[str, Any], plan: Plan) -> None:
     """Raise `PlanStale` if a group is not one that the plan saw, or has rules that it did not."""
     group_id, vpc = group["GroupId"], group["VpcId"]
-    planned = {g for call in plan.calls for g in strings(call.parameters.get("Groups"))}
-    if not is_ours(group) or (planned and not planned & {group_id, LATER}):
+    if not is_ours(group) or _planned(plan).get(vpc, LATER) not in (group_id, LATER):
         raise PlanStale(f"{NAME} in {vpc} is now {group_id}, which the plan did not see")
     for call in revocations(group):
         if not _is_planned(call, plan):
@@ -146,16 +109,27 @@ def expect_planned(group: dict[str, Any], plan: Plan) -> None:
             raise PlanStale(f"{group_id} has a rule that the plan did not see: {rule}")
 
 
+def planned(vpcs: Iterable[str], groups: Mapping[str, dict[str, Any]]) -> dict[str, JsonValue]:
+    """Return the group of each VPC as a plan remembers it, by its id if there is one."""
+    return {vpc: groups.get(vpc, NEW)["GroupId"] for vpc in vpcs}
+
+
 def creation_in(plan: Plan, vpc: str) -> Call | None:
     """Return the call of a plan that creates the group of a VPC, if the plan has one."""
-    return next((call for call in plan.calls if call.parameters.get("VpcId") == vpc), None)
+    wanted = creation(vpc)
+    return next((call for call in plan.calls if call == wanted), None)
+
+
+def _planned(plan: Plan) -> dict[str, Any]:
+    remembered = plan.before.get("quarantine")
+    return remembered if isinstance(remembered, dict) else {}
 
 
 def _created(vpc: str, plan: Plan, aws: Aws) -> dict[str, Any]:
     call = creation_in(plan, vpc)
     if call is None:
         raise PlanStale(f"{NAME} in {vpc} was deleted after planning")
-    group = create(call, aws)
+    group = _groups.create(call, aws)
     expect_planned(group, plan)
     return group
 

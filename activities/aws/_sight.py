@@ -1,19 +1,27 @@
-"""What can be seen of an instance that is, or is to be, in quarantine."""
+"""What can be seen of the groups of an instance that is, or is to be, in quarantine."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from activities.aws import _network, _quarantine
+from activities.aws import _groups, _quarantine, _untracked
+from activities.aws._case import Case
 from firedoor.action import State
-from firedoor.cloud.aws import Aws
+from firedoor.model.plan import Change
+
+GROUPS = "groups"
+"""The attribute of an interface that says which groups it is in."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """The interfaces of an instance, and the quarantine group of each VPC that has one."""
+    """Interfaces, and by VPC the quarantine group and the group that takes off the tracking."""
 
+    instance: str
     interfaces: list[dict[str, Any]]
-    groups: dict[str, dict[str, Any]]
+    groups: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    passages: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def vpcs(self) -> tuple[str, ...]:
@@ -34,11 +42,12 @@ class Sight:
     def state(self) -> State:
         """The groups of the interfaces, by id.
 
-        Only the quarantine group goes by its name, as a plan may not know its id yet.
+        Only the groups that we make go by name, as a plan may not know their ids yet.
         """
+        ours = {_quarantine.NAME, _untracked.name(self.instance)}
         return {
-            (interface["NetworkInterfaceId"], "groups"): sorted(
-                _quarantine.NAME if group["GroupName"] == _quarantine.NAME else group["GroupId"]
+            (interface["NetworkInterfaceId"], GROUPS): sorted(
+                group["GroupName"] if group["GroupName"] in ours else group["GroupId"]
                 for group in interface["Groups"]
             )
             for interface in self.interfaces
@@ -51,11 +60,28 @@ class Sight:
             key: rule for group in self.existing for key, rule in _quarantine.rules(group).items()
         }
 
+    def on_the_way(self, change: Change) -> bool:
+        """Return whether an interface is where it is only for the seconds before quarantine."""
+        now = self.state.get((change.resource, change.attribute))
+        return now == [_untracked.name(self.instance)]
 
-def read(aws: Aws, instance: str) -> Sight:
-    """Read the interfaces of an instance, and the quarantine groups of all VPCs."""
-    interfaces, groups = aws.together(
-        lambda: _network.interfaces(aws, instance),
-        lambda: _quarantine.groups(aws),
-    )
-    return Sight(interfaces, {group["VpcId"]: group for group in groups})
+
+def read(case: Case) -> Sight:
+    """Read the interfaces of an instance, and our groups in all VPCs."""
+    interfaces, groups = case.aws.together(lambda: case.interfaces, partial(groups_of, case))
+    return seen(case, interfaces, groups)
+
+
+def groups_of(case: Case) -> list[dict[str, Any]]:
+    """Read the groups that we make, in all VPCs."""
+    return _groups.named(case.aws, [_quarantine.NAME, _untracked.name(case.id)])
+
+
+def seen(case: Case, interfaces: list[dict[str, Any]], groups: Iterable[dict[str, Any]]) -> Sight:
+    """Sort what was read."""
+    quarantine: dict[str, dict[str, Any]] = {}
+    passages: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        place = quarantine if group["GroupName"] == _quarantine.NAME else passages
+        place[group["VpcId"]] = group
+    return Sight(case.id, interfaces, quarantine, passages)

@@ -1,70 +1,86 @@
-"""Who feels it when an instance is cut off, and what goes on all the same."""
+"""Who feels it when an instance is cut off, what goes on all the same, and whether we may."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from activities.aws import _network
-from activities.aws._network import Remarks
-from firedoor.cloud.aws import Aws
-from firedoor.model.plan import Check
+from pydantic import JsonValue
 
-NOT_FILTERED = Check(
-    name="cuts DNS and instance metadata",
+from activities.aws import _addresses, _identity, _metadata, _network
+from activities.aws._case import Case
+from activities.aws._isolation import Look
+from activities.aws._reading import tags
+from activities.aws._sight import Sight
+from firedoor.model.plan import LATER, Call, Check
+
+# https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html
+_DNS = Check(
+    name="cuts DNS",
     ok=False,
-    detail="security groups do not filter queries to the VPC's resolver or to instance metadata: "
-    "names still resolve, so DNS can still carry data out",
+    detail="neither security groups nor network ACLs filter queries to the VPC's resolver: names"
+    " still resolve, so DNS can carry data out until a DNS firewall blocks it",
+)
+_METADATA = Check(
+    name="cuts instance metadata",
+    ok=False,
+    detail="neither security groups nor network ACLs filter it, and it stays on: it hands out the"
+    " credentials of the instance's role",
 )
 
+# What IAM calls the services whose calls have no dry run.
+_PREFIXES = {"autoscaling": "autoscaling", "elb": "elasticloadbalancing"}
+_PREFIXES["elbv2"] = _PREFIXES["elb"]
 
-def scaling(instance: dict[str, Any], aws: Aws) -> Remarks:
-    """Name the Auto Scaling group that replaces what does not answer."""
-    members = aws.pages(
-        "autoscaling",
-        "DescribeAutoScalingInstances",
-        "AutoScalingInstances",
-        InstanceIds=[instance["InstanceId"]],
+
+def named(instance: Mapping[str, Any]) -> str:
+    """Return an instance by its id and its name."""
+    name = tags(instance).get("Name")
+    return f"{instance['InstanceId']} ({name})" if name else str(instance["InstanceId"])
+
+
+def loses(instance: Mapping[str, Any], interfaces: Iterable[Mapping[str, Any]]) -> str:
+    """Say what is cut off."""
+    described = ", ".join(
+        f"{i['NetworkInterfaceId']} ({', '.join([*_network.addresses(i), i['SubnetId']])})"
+        for i in interfaces
     )
-    return Remarks(
-        blast_radius=tuple(
-            f"Auto Scaling group {member['AutoScalingGroupName']} will find it unhealthy, terminate"
-            " it with what it holds, and start another from the same image"
-            for member in members
-        ),
-        preflight=tuple(
-            Check(
-                name="stays alive in its Auto Scaling group",
-                ok=False,
-                detail=f"{member['AutoScalingGroupName']} ({member['LifecycleState']}): set it to "
-                "standby first, or its disks may be gone before anybody looks",
-            )
-            for member in members
-        ),
-    )
+    return f"{named(instance)} loses all traffic on {described}"
 
 
-def serving(interfaces: list[dict[str, Any]], aws: Aws) -> Remarks:
-    """Name the target groups that send traffic to the interfaces."""
-    return Remarks(
-        blast_radius=tuple(
-            f"Target group {group['TargetGroupName']} loses this target"
-            for group, _ in _network.target_groups(aws, interfaces, _network.MOST_TARGET_GROUPS)
-        )
+def kept(interfaces: Iterable[Mapping[str, Any]], look: Look) -> tuple[str, ...]:
+    """Say which lent address is at risk: a stop loses it, and so does what takes its place."""
+    given_up = {change.resource for change in look.changes if _addresses.LENT.owns(change)}
+    return tuple(
+        f"{address}, which AWS lent to {interface['NetworkInterfaceId']}, if it is stopped"
+        for interface in interfaces
+        if (address := _addresses.lent(interface))
+        and interface["NetworkInterfaceId"] not in given_up
     )
 
 
-def live(interfaces: list[dict[str, Any]], aws: Aws) -> Remarks:
-    """Say that open connections go on, and which gateways make all of them tracked."""
-    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html
-    vpcs = {interface["VpcId"] for interface in interfaces}
-    tables = _network.by_filter(aws, "DescribeRouteTables", "vpc-id", vpcs)
-    hops = sorted({hop for i in interfaces for hop in _tracking_hops(i, tables)})
-    detail = (
-        "connections that are open and tracked now go on until they fall idle, for 5 days unless"
-        " the interface sets less; to cut one at once, block its remote address in the network ACL"
-    )
-    if hops:
-        detail += f". Whatever goes through {', '.join(hops)} is always tracked"
-    return Remarks(preflight=(Check(name="cuts live connections", ok=False, detail=detail),))
+def not_filtered(case: Case, look: Look) -> tuple[Check, ...]:
+    """Say what no group and no ACL cuts."""
+    goes_off = any(_metadata.PART.owns(change) for change in look.changes)
+    is_on = (case.instance or {}).get("MetadataOptions", {}).get("HttpEndpoint") != "disabled"
+    return (_DNS, _METADATA) if is_on and not goes_off else (_DNS,)
+
+
+def permitted(
+    case: Case, sight: Sight, calls: Iterable[Call]
+) -> list[Callable[[], tuple[Check, ...]]]:
+    """Return the questions whether we may make the calls, one for each operation of EC2."""
+    first: dict[str, Call] = {}
+    others: dict[str, None] = {}
+    for call in calls:
+        if call.service == "ec2":
+            first.setdefault(call.operation, call)
+        else:
+            others[f"{_PREFIXES[call.service]}:{call.operation}"] = None
+    group = next((g["GroupId"] for i in sight.interfaces for g in i["Groups"]), LATER)
+    return [
+        *(partial(_may, case, _known(call, group)) for call in first.values()),
+        *([partial(_may_elsewhere, case, list(others))] if others else []),
+    ]
 
 
 def credentials(instance: dict[str, Any]) -> tuple[str, ...]:
@@ -78,16 +94,21 @@ def credentials(instance: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _tracking_hops(interface: dict[str, Any], tables: list[dict[str, Any]]) -> Iterable[str]:
-    subnet, vpc = interface["SubnetId"], interface["VpcId"]
-    own = [t for t in tables if any(a.get("SubnetId") == subnet for a in t["Associations"])]
-    main = [
-        t for t in tables if t["VpcId"] == vpc and any(a.get("Main") for a in t["Associations"])
-    ]
-    for table in own or main:
-        for route in table["Routes"]:
-            for member in ("NatGatewayId", "EgressOnlyInternetGatewayId", "TransitGatewayId"):
-                if hop := route.get(member):
-                    yield hop
-            if (route.get("GatewayId") or "").startswith("vpce-"):
-                yield route["GatewayId"]
+def _may(case: Case, call: Call) -> tuple[Check, ...]:
+    return (case.aws.allowed(call),)
+
+
+def _may_elsewhere(case: Case, actions: Sequence[str]) -> tuple[Check, ...]:
+    return (_identity.may(case.aws, actions, "*"),)
+
+
+def _known(call: Call, group: str) -> Call:
+    """Put the same question with a group that exists: dry runs change nothing."""
+    parameters = {name: _filled(value, group) for name, value in call.parameters.items()}
+    return call.model_copy(update={"parameters": parameters})
+
+
+def _filled(value: JsonValue, group: str) -> JsonValue:
+    if value == LATER:
+        return group
+    return [_filled(one, group) for one in value] if isinstance(value, list) else value

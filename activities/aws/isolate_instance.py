@@ -1,115 +1,230 @@
-"""Isolation of an EC2 instance by a security group that has no rules."""
+"""Isolation of an EC2 instance: cut off on every interface, and kept as it is."""
 
-from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from activities.aws import _network, _quarantine, _reading, _surroundings
-from activities.aws._network import Remarks
-from activities.aws._reading import GONE, counted, strings, tags, terminated
-from activities.aws._sight import Sight, read
-from firedoor.action import (
-    Action,
-    NoParams,
-    Permissions,
-    outstanding,
-    proof,
-    receipt,
-    restorable,
+from pydantic import Field
+
+from activities.aws import (
+    _addresses,
+    _flows,
+    _isolation,
+    _marking,
+    _metadata,
+    _network,
+    _peers,
+    _protection,
+    _quarantine,
+    _scaling,
+    _serving,
+    _sight,
+    _surroundings,
+    _swap,
+    _tracking,
+    _untracked,
 )
+from activities.aws._case import Address, Case, both
+from activities.aws._isolation import MAKING, UNDOING, Look, Part
+from activities.aws._reading import GONE, counted, tags, terminated
+from activities.aws._sight import GROUPS, Sight
+from activities.aws._swap import Swap, WayBack
+from activities.aws._window import Window, proven, unproven
+from firedoor.action import Action, Permissions, State, outstanding, receipt, restorable
 from firedoor.cloud.aws import Aws
-from firedoor.errors import PlanStale
+from firedoor.errors import CloudError, NotFound, PlanStale
 from firedoor.model.action import Nature
+from firedoor.model.base import Model
 from firedoor.model.finding import Kind
-from firedoor.model.plan import (
-    LATER,
-    Call,
-    Change,
-    Check,
-    Plan,
-    Proof,
-    Receipt,
-    Target,
-    Touched,
+from firedoor.model.length import Length
+from firedoor.model.plan import Call, Change, Check, Plan, Proof, Receipt, Target, Touched
+
+# First what keeps it and what it holds; then what it is part of and how it is reached. The swap of
+# groups comes last: while it is open to everybody for a moment, the ways from outside are shut.
+KEEPING: tuple[Part, ...] = (
+    _marking.PART,
+    _protection.PART,
+    _scaling.PROTECTION,
+    _tracking.PART,
+)
+TAKING_OUT: tuple[Part, ...] = (
+    _scaling.LIFECYCLE,
+    _serving.TARGETS,
+    _serving.CLASSIC,
+    _metadata.PART,
+    _addresses.ELASTIC,
+    _addresses.LENT,
+    _peers.PART,
+)
+PARTS = (*KEEPING, *TAKING_OUT)
+
+_READS = (
+    "autoscaling:DescribeAutoScalingInstances",
+    "ec2:DescribeAddresses",
+    "ec2:DescribeInstanceAttribute",
+    "ec2:DescribeInstances",
+    "ec2:DescribeNetworkAcls",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeTargetHealth",
 )
 
 
-def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noqa: ARG001
-    """Move every network interface of an instance to a security group that allows nothing.
+class Params(Model):
+    """What a runbook may set."""
 
-    Groups are set on each interface: on the instance itself, EC2 takes them only while it has one.
+    addresses: tuple[Address, ...] = Field(
+        default=(), description="remote ends of live connections; $addresses for the finding's own"
+    )
+    untrack: bool = Field(
+        default=True, description="first let everything through for a moment, so that what is open"
+        " is no longer tracked, and ends with quarantine"
+    )  # fmt: skip
+    untrack_for: Length = Field(
+        default=timedelta(seconds=20),
+        ge=timedelta(0),
+        le=timedelta(seconds=90),  # an attempt has two minutes in all
+        description="how long that moment is; a connection needs to carry a packet in it",
+    )
+    idle_timeouts: bool = Field(
+        default=True, description="let EC2 forget idle connections as soon as it can"
+    )
+    deny_peers: bool = Field(
+        default=True, description="where connections are tracked whatever the rules say, deny the"
+        " remote ends in the network ACL"
+    )  # fmt: skip
+    metadata_off: bool = Field(
+        default=True, description="turn instance metadata off, which hands out credentials"
+    )
+    elastic_off: bool = Field(default=True, description="take Elastic IP addresses off")
+    lent_off: bool = Field(
+        default=False, description="give up the public address that AWS lent, for good: quarantine"
+        " cuts it off anyway, and undo brings another one"
+    )  # fmt: skip
+    scaling_off: bool = Field(default=True, description="put it into standby in Auto Scaling")
+    serving_off: bool = Field(default=True, description="take it out of load balancers")
+    protect: bool = Field(
+        default=True, description="protect it from termination and stop, and its disks from both"
+    )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that are wanted."""
+        wanted = {
+            _marking.PART.name: True,
+            _protection.PART.name: self.protect,
+            _scaling.PROTECTION.name: self.scaling_off,
+            _tracking.PART.name: self.idle_timeouts,
+            _scaling.LIFECYCLE.name: self.scaling_off,
+            _serving.TARGETS.name: self.serving_off,
+            _serving.CLASSIC.name: self.serving_off,
+            _metadata.PART.name: self.metadata_off,
+            _addresses.ELASTIC.name: self.elastic_off,
+            _addresses.LENT.name: self.lent_off,
+            _peers.PART.name: self.deny_peers,
+        }
+        return tuple(part for part in PARTS if wanted[part.name])
+
+
+def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
+    """Cut an instance off on every network interface, and keep it as it is.
+
+    Interfaces move to a security group that allows nothing, by way of one that takes connections
+    off the tracking; they are moved one by one, as on the instance itself EC2 sets groups only
+    while it has one interface.
     """
-    instance_id = target.subject.id
-    reads: list[Callable[[], Any]] = [
-        partial(_reading.instance, aws, instance_id),
-        partial(_network.interfaces, aws, instance_id),
-        partial(_quarantine.groups, aws),
-    ]
-    instance, interfaces, groups = aws.together(*reads)
-    if instance is None or (terminated(instance) and not interfaces):
+    case = Case(aws, target, params.addresses, untracks=params.untrack)
+    sight, look = both(
+        aws, partial(_sight.read, case), partial(_isolation.look, case, params.parts)
+    )
+    instance = case.instance
+    if instance is None or (terminated(instance) and not sight.interfaces):
         return (_gone(target),)
-    sight = Sight(interfaces, {group["VpcId"]: group for group in groups})
     refusals = _refusals(instance, sight)
-    changes = () if refusals else _changes(sight)
-    calls = () if refusals else _calls(sight, changes)
-    undo = _undo(sight, changes)
-    remarks = _look_around(instance, sight, calls, undo, aws)
+    swap = _swap.planned(sight, open_for=_opening(params, instance, sight))
+    changes = () if refusals else _worth_it((*look.changes, *swap.changes))
+    calls = _calls(changes, swap)
+    around = _look_around(case, sight, look, swap, calls) if calls else Look()
     return (
         Plan(
             action="aws.isolate_instance",
             target=target,
-            lease=instance_id,
+            lease=case.id,
+            params=params.model_dump(mode="json"),
             summary=_summary(instance, sight, changes, refusals),
+            before={"quarantine": _quarantine.planned(sight.vpcs, sight.groups)},
             changes=changes,
             calls=calls,
-            undo=undo,
-            blast_radius=remarks.blast_radius,
-            preflight=remarks.preflight,
-            lost=_lost(sight, calls),
-            touched=_touched(instance, sight),
+            undo=_undo(changes, swap),
+            blast_radius=around.blast_radius,
+            preflight=around.preflight,
+            lost=around.lost,
+            touched=_touched(instance, sight, look),
             refusals=refusals,
         ),
     )
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
-    """Make the quarantine group ready and move the interfaces that are not in it yet."""
+    """Keep it and what it holds, take it out of what it is part of, then cut it off.
+
+    A part that fails does not keep the next from being done, and least of all the last. What may
+    go better later is raised in the end, so that somebody tries again.
+    """
     if not plan.calls:
         return receipt(plan)
-    sight = read(aws, plan.target.subject.id)
-    todo = outstanding(plan, {**sight.state, **sight.rules})
-    moves = [change for change in todo if change.attribute == "groups"]
-    if len(moves) == len(plan.undo):
-        _expect_as_planned(plan, sight)
+    case = Case(aws, plan.target)
+    sight, seen = both(
+        aws, partial(_sight.read, case), partial(_isolation.read, case, PARTS, plan.changes)
+    )
+    todo = _todo(plan, case, sight, seen)
     with aws.only(plan.calls) as permit:
-        ready = {
-            vpc: _quarantine.ready(vpc, sight.groups.get(vpc), plan, aws) for vpc in sight.vpcs
-        }
-        calls = [_move(move.resource, [ready[sight.vpc_of[move.resource]]]) for move in moves]
-        aws.together(*(partial(aws.call, call) for call in calls))
-    created = {vpc: ready[vpc] for vpc in ready if _quarantine.creation_in(plan, vpc)}
+        failed = [*seen.errors]
+        more, ready = both(
+            aws,
+            partial(_isolation.carry_out, aws, MAKING, KEEPING, todo),
+            partial(_swap.ready, plan, sight, aws),
+        )
+        failed += more
+        more, passages = both(
+            aws,
+            partial(_isolation.carry_out, aws, MAKING, TAKING_OUT, todo),
+            partial(_swap.opened, plan, sight, todo, aws),
+        )
+        failed += more
+        failed += _swap.make(plan, sight, todo, ready, passages, aws)
+        _raise_what_may_pass(failed)
+    created = {vpc: id for vpc, id in ready.items() if _quarantine.creation_in(plan, vpc)}
     return receipt(plan, permit.made, created=created)
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:
-    """Show that all interfaces, new ones too, are in the group alone, and that it is empty."""
+    """Show that nothing passes any interface, new ones too, and that every part is as planned."""
     return _network.settled(lambda: _look(plan, aws))
 
 
 def revert(plan: Plan, aws: Aws) -> Receipt:
-    """Give back the groups of each interface that still is as we set it."""
+    """Give back the groups of each interface, then the parts, as far as they are as we set them."""
     if not plan.undo:
         return receipt(plan)
-    moved = {str(call.parameters["NetworkInterfaceId"]) for call in plan.undo}
-    wanted = {group for call in plan.undo for group in strings(call.parameters["Groups"])}
-    # By id and not by attachment: an interface that was detached meanwhile must not stay locked.
-    interfaces, groups = aws.together(
-        lambda: _network.by_filter(aws, "DescribeNetworkInterfaces", "network-interface-id", moved),
-        lambda: _network.by_filter(aws, "DescribeSecurityGroups", "group-id", wanted),
+    case = Case(aws, plan.target)
+    way_back, seen = both(
+        aws,
+        partial(_swap.look_back, plan, case),
+        partial(_isolation.read, case, PARTS, plan.changes),
     )
-    ours, left = _restorable(plan, Sight(interfaces, {}), {group["GroupId"] for group in groups})
+    gone, ours = _still_there(plan, case, way_back, seen)
+    now = {**seen.state, **way_back.now}
+    todo, changed = restorable(plan.model_copy(update={"changes": ours}), now)
     with aws.only(plan.undo) as permit:
-        aws.together(*(partial(aws.call, call) for call in ours))
+        failed = [*seen.errors, *_swap.undo(way_back, todo, aws)]
+        failed += _isolation.carry_out(aws, UNDOING, TAKING_OUT, todo)
+        failed += _isolation.carry_out(aws, UNDOING, KEEPING, todo)
+        for error in (error for error in failed if not isinstance(error, NotFound)):
+            raise error
+    lacking = (str(error) for error in failed)
+    left = (*gone, *way_back.left(todo), *changed, *lacking)
     return receipt(plan, permit.made, left=left)
 
 
@@ -120,34 +235,60 @@ ACTION = Action(
     apply=apply,
     verify=verify,
     revert=revert,
+    params=Params,
     evidence_first=("snapshot_volumes",),
     permissions=Permissions(
         plan=(
-            "autoscaling:DescribeAutoScalingInstances",
-            "ec2:DescribeInstances",
-            "ec2:DescribeNetworkInterfaces",
+            *_READS,
+            *_flows.PERMISSIONS,
+            "autoscaling:DescribeAutoScalingGroups",
+            "ec2:DescribeInstanceTypes",
+            "ec2:DescribeNatGateways",
             "ec2:DescribeRouteTables",
-            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeVpcs",
+            "elasticloadbalancing:DescribeInstanceHealth",
             "elasticloadbalancing:DescribeTargetGroups",
-            "elasticloadbalancing:DescribeTargetHealth",
+            "iam:GetRole",
+            "iam:SimulatePrincipalPolicy",
+            "servicequotas:GetServiceQuota",
         ),
         apply=(
+            *_READS,
+            "autoscaling:EnterStandby",
+            "autoscaling:SetInstanceProtection",
+            "ec2:AuthorizeSecurityGroupEgress",
+            "ec2:AuthorizeSecurityGroupIngress",
+            "ec2:CreateNetworkAclEntry",
             "ec2:CreateSecurityGroup",
             "ec2:CreateTags",
-            "ec2:DescribeNetworkInterfaces",
-            "ec2:DescribeSecurityGroups",
+            "ec2:DeleteSecurityGroup",
+            "ec2:DisassociateAddress",
+            "ec2:ModifyInstanceAttribute",
+            "ec2:ModifyInstanceMetadataOptions",
             "ec2:ModifyNetworkInterfaceAttribute",
             "ec2:RevokeSecurityGroupEgress",
             "ec2:RevokeSecurityGroupIngress",
+            "elasticloadbalancing:DeregisterInstancesFromLoadBalancer",
+            "elasticloadbalancing:DeregisterTargets",
         ),
-        verify=("ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups"),
+        verify=(*_READS, *_flows.PERMISSIONS),
         revert=(
-            "ec2:DescribeNetworkInterfaces",
-            "ec2:DescribeSecurityGroups",
+            *_READS,
+            "autoscaling:ExitStandby",
+            "autoscaling:SetInstanceProtection",
+            "ec2:AssociateAddress",
+            "ec2:CreateTags",
+            "ec2:DeleteNetworkAclEntry",
+            "ec2:DeleteSecurityGroup",
+            "ec2:DeleteTags",
+            "ec2:ModifyInstanceAttribute",
+            "ec2:ModifyInstanceMetadataOptions",
             "ec2:ModifyNetworkInterfaceAttribute",
+            "elasticloadbalancing:RegisterInstancesWithLoadBalancer",
+            "elasticloadbalancing:RegisterTargets",
         ),
     ),
-    techniques=("T1021", "T1041", "T1046", "T1071", "T1496", "T1498"),
+    techniques=("T1021", "T1041", "T1046", "T1071", "T1485", "T1496", "T1498", "T1552.005"),
     countermeasures=("D3-NI",),
 )
 
@@ -166,71 +307,42 @@ def _gone(target: Target) -> Plan:
             f"{id} {GONE}: isolate what took its place, and revoke the role it had, as what it was"
             " handed lives for up to 6 h",
         ),
+        gone=True,
     )
 
 
-def _changes(sight: Sight) -> tuple[Change, ...]:
-    emptied = [
-        Change(resource=group, attribute=name, before=rule, after=None)
-        for (group, name), rule in sight.rules.items()
-    ]
-    moved = [
-        Change(resource=interface, attribute=attribute, before=before, after=[_quarantine.NAME])
-        for (interface, attribute), before in sight.state.items()
-        if before != [_quarantine.NAME]
-    ]
-    return (*emptied, *moved)
+def _opening(params: Params, instance: dict[str, Any], sight: Sight) -> timedelta | None:
+    """Return for how long to let everything through; None is not at all."""
+    if not params.untrack or instance["State"]["Name"] != "running":
+        return None  # what does not run has no connections
+    foreign = any(not _untracked.is_ours(group) for group in sight.passages.values())
+    return None if foreign else params.untrack_for
 
 
-def _calls(sight: Sight, changes: tuple[Change, ...]) -> tuple[Call, ...]:
-    calls = []
-    for vpc in sight.vpcs:
-        if vpc not in sight.groups:
-            calls.append(_quarantine.creation(vpc))
-        calls += _quarantine.revocations(sight.groups.get(vpc, _quarantine.NEW))
-    for interface in _moved(changes):
-        group = sight.groups.get(sight.vpc_of[interface], _quarantine.NEW)
-        calls.append(_move(interface, [group["GroupId"]]))
-    # An empty group that nothing is to be moved to need not be made.
-    return tuple(calls) if changes else ()
+def _worth_it(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Return the changes, or none if nothing but the mark of the incident would be new."""
+    return changes if any(not _marking.PART.owns(change) for change in changes) else ()
 
 
-def _undo(sight: Sight, changes: tuple[Change, ...]) -> tuple[Call, ...]:
-    ids = {
-        interface["NetworkInterfaceId"]: sorted(group["GroupId"] for group in interface["Groups"])
-        for interface in sight.interfaces
-    }
-    return tuple(_move(interface, ids[interface]) for interface in reversed(_moved(changes)))
-
-
-def _moved(changes: Iterable[Change]) -> list[str]:
-    return [change.resource for change in changes if change.attribute == "groups"]
-
-
-def _move(interface: str, groups: list[str]) -> Call:
-    return Call(
-        service="ec2",
-        operation="ModifyNetworkInterfaceAttribute",
-        parameters={"NetworkInterfaceId": interface, "Groups": list(groups)},
-    )
-
-
-# What an approver reads
-
-
-def _summary(
-    instance: dict[str, Any], sight: Sight, changes: tuple[Change, ...], refusals: tuple[str, ...]
-) -> str:
-    name = _named(instance)
-    if refusals:
-        return f"{name} cannot be isolated by security group."
-    moved = len(_moved(changes))
-    if not moved:
-        more = f", but {_quarantine.NAME} has rules, which go" if changes else ""
-        return f"{name} is in quarantine already, with all of its network interfaces{more}."
+def _calls(changes: tuple[Change, ...], swap: Swap) -> tuple[Call, ...]:
+    if not changes:
+        return ()
     return (
-        f"Cut {name} off: move {moved} of its {counted(len(sight.interfaces), 'interface')} to the"
-        f" security group {_quarantine.NAME}, which allows nothing."
+        *_isolation.calls(MAKING, KEEPING, changes),
+        *swap.preparing,
+        *_isolation.calls(MAKING, TAKING_OUT, changes),
+        *swap.calls,
+    )
+
+
+def _undo(changes: tuple[Change, ...], swap: Swap) -> tuple[Call, ...]:
+    if not changes:
+        return ()
+    back = changes[::-1]
+    return (
+        *swap.undo,
+        *_isolation.calls(UNDOING, TAKING_OUT, back),
+        *_isolation.calls(UNDOING, KEEPING, back),
     )
 
 
@@ -249,131 +361,131 @@ def _refusals(instance: dict[str, Any], sight: Sight) -> tuple[str, ...]:
     return (*owned, *foreign)
 
 
-def _look_around(
-    instance: dict[str, Any],
-    sight: Sight,
-    calls: tuple[Call, ...],
-    undo: tuple[Call, ...],
-    aws: Aws,
-) -> Remarks:
-    if not calls:
-        return Remarks()
-    looks: dict[str, Callable[[], Remarks]] = {
-        "Auto Scaling membership": partial(_surroundings.scaling, instance, aws),
-        "load balancers": partial(_surroundings.serving, sight.interfaces, aws),
-        "live connections": partial(_surroundings.live, sight.interfaces, aws),
-    }
-    seen = _network.together(
-        aws,
-        *(partial(_may, call, undo, aws) for call in calls),
-        *(partial(_network.tried, *look) for look in looks.items()),
-    )
-    described = ", ".join(_described(interface) for interface in sight.interfaces)
-    return Remarks(
-        blast_radius=(
-            f"{_named(instance)} loses all traffic on {described}",
-            *_surroundings.credentials(instance),
-            *seen.blast_radius,
-        ),
-        preflight=(*seen.preflight, *_rules_left(sight), _surroundings.NOT_FILTERED),
-    )
-
-
-def _may(call: Call, undo: tuple[Call, ...], aws: Aws) -> Remarks:
-    if call.operation.startswith("Revoke") and call.parameters["GroupId"] == LATER:
-        return Remarks()  # nothing to ask about yet
-    if call.parameters.get("Groups") == [LATER]:
-        # The same question, put with groups that exist.
-        interface = call.parameters["NetworkInterfaceId"]
-        call = next(c for c in undo if c.parameters["NetworkInterfaceId"] == interface)
-    return Remarks(preflight=(aws.allowed(call),))
-
-
-def _rules_left(sight: Sight) -> Iterable[Check]:
-    for group in sight.existing:
-        if rules := _quarantine.rules(group):
-            yield Check(
-                name=f"{group['GroupId']} is empty",
-                ok=False,
-                detail=f"this quarantine group has {counted(len(rules), 'rule')}, to be removed"
-                " first; what else is in it was not cut off",
-            )
-
-
-def _lost(sight: Sight, calls: tuple[Call, ...]) -> tuple[str, ...]:
-    if not calls:
-        return ()
-    return (
-        "Connections that break",
-        *(
-            f"{_quarantine.NAME} stays in {vpc}, empty, as other instances may come to use it"
-            for vpc in sight.vpcs
-            if vpc not in sight.groups
-        ),
-        *(
-            f"{counted(len(rules), 'rule')} of {group['GroupId']}"
-            for group in sight.existing
-            if (rules := _quarantine.rules(group))
-        ),
-    )
-
-
-def _touched(instance: dict[str, Any], sight: Sight) -> Touched:
+def _touched(instance: dict[str, Any], sight: Sight, look: Look) -> Touched:
     edited = {group for group, _ in sight.rules}
     return Touched(
         resources={
             instance["InstanceId"]: tags(instance),
             **{i["NetworkInterfaceId"]: tags(i) for i in sight.interfaces},
             **{g["GroupId"]: tags(g) for g in sight.existing if g["GroupId"] in edited},
-        }
+            **look.resources,
+        },
+        networks=look.networks,
+        fleets=look.fleets,
     )
 
 
-def _named(instance: dict[str, Any]) -> str:
-    name = tags(instance).get("Name")
-    return f"{instance['InstanceId']} ({name})" if name else str(instance["InstanceId"])
+# What an approver reads
 
 
-def _described(interface: dict[str, Any]) -> str:
-    where = ", ".join([*_network.addresses(interface), interface["SubnetId"]])
-    return f"{interface['NetworkInterfaceId']} ({where})"
+def _summary(
+    instance: dict[str, Any], sight: Sight, changes: tuple[Change, ...], refusals: tuple[str, ...]
+) -> str:
+    name = _surroundings.named(instance)
+    if refusals:
+        return f"{name} cannot be isolated."
+    moved = sum(change.attribute == GROUPS for change in changes)
+    besides = [part.name for part in PARTS[1:] if any(map(part.owns, changes))]
+    also = f"; also set: {', '.join(besides)}" if besides else ""
+    if not moved:
+        rules = f", but {_quarantine.NAME} has rules, which go" if sight.rules else ""
+        return f"{name} is in quarantine already, with all of its network interfaces{rules}{also}."
+    return (
+        f"Cut {name} off: move {moved} of its {counted(len(sight.interfaces), 'interface')} to the"
+        f" security group {_quarantine.NAME}, which allows nothing{also}."
+    )
+
+
+def _look_around(case: Case, sight: Sight, look: Look, swap: Swap, calls: tuple[Call, ...]) -> Look:
+    instance = case.instance or {}
+    ids = [interface["NetworkInterfaceId"] for interface in sight.interfaces]
+    watched, *may = case.aws.together(
+        lambda: (_flows.watched(case.aws, ids),),
+        *_surroundings.permitted(case, sight, calls),
+    )
+    return Look(
+        blast_radius=(
+            _surroundings.loses(instance, sight.interfaces),
+            *swap.blast_radius,
+            *_surroundings.credentials(instance),
+            *look.blast_radius,
+        ),
+        preflight=(
+            *dict.fromkeys(check for checks in may for check in checks),
+            *swap.preflight,
+            *look.preflight,
+            *_surroundings.not_filtered(case, look),
+            *watched,
+        ),
+        lost=(*swap.lost, *look.lost, *_surroundings.kept(sight.interfaces, look)),
+    )
 
 
 # What is read back
 
 
 def _look(plan: Plan, aws: Aws) -> Proof:
-    sight = read(aws, plan.target.subject.id)
-    checks = [
+    case, now = Case(aws, plan.target), datetime.now(UTC)
+    changes = [change for change in plan.changes if not _marking.PART.owns(change)]
+    peers = [change for change in changes if _peers.PART.owns(change)]
+    sight, seen = both(
+        aws, partial(_sight.read, case), partial(_isolation.read, case, PARTS, changes)
+    )
+    ids = [interface["NetworkInterfaceId"] for interface in sight.interfaces]
+    windows: tuple[Window, ...] = ()
+    if ids:
+        windows = (_flows.dark(aws, ids, plan.target.at, now),)
+    return proven(
+        plan,
+        (*_swap.checks(case, sight), *_as_planned(changes, seen), *_peers.denied(case, peers)),
+        *windows,
+        *(unproven("read back", str(error)) for error in seen.errors),
+        *_metadata.applying(case, now),
+    )
+
+
+def _as_planned(changes: list[Change], seen: _isolation.Reading) -> list[Check]:
+    """Return for each change of a part that could be read whether it is so."""
+    return [
         Check(
-            name=f"{interface} is in {_quarantine.NAME} only",
-            ok=now == [_quarantine.NAME],
-            detail=", ".join(strings(now)),
+            name=f"{change.resource} {change.attribute}",
+            ok=(now := seen.state.get((change.resource, change.attribute))) == change.after,
+            detail="" if now == change.after else f"{now}, not {change.after}",
         )
-        for (interface, _), now in sight.state.items()
+        for change in changes
+        if any(part.owns(change) for part in PARTS) and change not in seen.unread
     ]
-    for vpc in sight.vpcs:
-        rules = _quarantine.rules(sight.groups[vpc]) if vpc in sight.groups else {}
-        checks.append(
-            Check(
-                name=f"{_quarantine.NAME} in {vpc} has no rules",
-                ok=vpc in sight.groups and not rules,
-                detail=", ".join(name for _, name in rules),
-            )
-        )
-    if not sight.interfaces:
-        name = f"{plan.target.subject.id} has no network interface left"
-        checks.append(Check(name=name, ok=True))
-    return proof(plan, checks)
 
 
 # What is changed
 
 
+def _todo(plan: Plan, case: Case, sight: Sight, seen: _isolation.Reading) -> tuple[Change, ...]:
+    """Return what is still to be done; before the first change all must be as it was planned.
+
+    After it, finishing what was approved is safer than stopping half way, and verify reports what
+    came in between.
+    """
+    changes = tuple(change for change in plan.changes if change not in seen.unread)
+    now: State = {**seen.state, **sight.state, **sight.rules}
+    moved = [change for change in changes if change.attribute == GROUPS]
+    begun = _marking.begun(case) or any(
+        sight.on_the_way(move) or now.get((move.resource, GROUPS)) == move.after for move in moved
+    )
+    if begun:
+        return tuple(
+            change
+            for change in changes
+            if now.get((change.resource, change.attribute)) == change.before
+            or sight.on_the_way(change)
+        )
+    todo = outstanding(plan.model_copy(update={"changes": changes}), now)
+    _expect_as_planned(plan, sight)
+    return todo
+
+
 def _expect_as_planned(plan: Plan, sight: Sight) -> None:
-    # Only before the first change: after it, finishing what was approved is safer than stopping
-    # half way, and verify reports what came in between.
-    known = _moved(plan.changes)
+    known = {change.resource for change in plan.changes if change.attribute == GROUPS}
     for (interface, _), now in sight.state.items():
         if interface not in known and now != [_quarantine.NAME]:
             raise PlanStale(f"{interface} was attached to {plan.target.subject.id} after planning")
@@ -381,21 +493,30 @@ def _expect_as_planned(plan: Plan, sight: Sight) -> None:
         _quarantine.expect_planned(group, plan)
 
 
-def _restorable(plan: Plan, sight: Sight, existing: set[str]) -> tuple[list[Call], tuple[str, ...]]:
-    moves = [change for change in plan.changes if change.attribute == "groups"]
-    present = tuple(move for move in moves if move.resource in sight.vpc_of)
-    left = [f"{move.resource} does not exist any more" for move in moves if move not in present]
-    ours, changed = restorable(plan.model_copy(update={"changes": present}), sight.state)
-    undo = {call.parameters["NetworkInterfaceId"]: call for call in plan.undo}
-    calls = []
-    for change in ours:
-        call = undo[change.resource]
-        gone = [g for g in strings(call.parameters["Groups"]) if g not in existing]
-        if gone:
-            left.append(
-                f"{change.resource} stays in {_quarantine.NAME}, as {', '.join(gone)} of its "
-                "groups does not exist any more: choose new groups for it by hand"
-            )
-        else:
-            calls.append(call)
-    return calls, (*left, *changed)
+def _raise_what_may_pass(failed: list[CloudError]) -> None:
+    """Raise the first failure that trying again can mend; the others show in verify."""
+    for error in failed:
+        if error.retryable:
+            raise error
+
+
+def _still_there(
+    plan: Plan, case: Case, way_back: WayBack, seen: _isolation.Reading
+) -> tuple[tuple[str, ...], tuple[Change, ...]]:
+    """Return what does not exist any more, and the changes of what does and could be read."""
+    interfaces = way_back.sight.vpc_of
+    lost = [
+        change.resource
+        for change in plan.changes
+        if change.resource.startswith("eni-") and change.resource not in interfaces
+    ]
+    if case.instance is None or terminated(case.instance):
+        lost.append(case.id)
+    there = tuple(
+        change
+        for change in plan.changes
+        if change.resource not in lost
+        and change not in seen.unread
+        and (change.attribute == GROUPS or any(part.owns(change) for part in PARTS))
+    )
+    return tuple(f"{id} does not exist any more" for id in dict.fromkeys(lost)), there

@@ -1,80 +1,107 @@
-"""Snapshots of all EBS volumes of an instance, as one crash-consistent set."""
+"""Snapshots of all EBS volumes of an instance, as one crash-consistent set, kept for forensics."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from activities.aws import _reading
-from activities.aws._reading import GONE, counted, strings, tags, terminated
+from activities.aws import _custody, _keeping, _manifest, _reading, _snapshots
+from activities.aws._custody import Custody, Handover, State
+from activities.aws._reading import GONE, counted, tags, terminated
+from activities.aws._snapshots import MOST_TAGS, ours
+from firedoor import evidence
 from firedoor.action import Action, NoParams, Permissions, proof, receipt
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError
 from firedoor.model.action import Barrier, Nature
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Kind
-from firedoor.model.plan import Call, Check, Plan, Proof, Receipt, Target, Touched, Verdict
-
-INCIDENT, STEP, INSTANCE = "firedoor:incident", "firedoor:step", "firedoor:instance"
-
-MOST_TAGS = 50  # of one EC2 resource
+from firedoor.model.plan import Check, Plan, Proof, Receipt, Target, Touched, Verdict
 
 
 def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noqa: ARG001 - it has none
-    """Snapshot all EBS volumes of an instance at one instant, without stopping it."""
+    """Snapshot all EBS volumes of an instance at one instant, and keep them for forensics."""
     instance, volumes = _look(target.subject.id, aws)
     if instance is None or terminated(instance):
-        return (_nothing(target, f"{target.subject.id} {GONE}", refused=True),)
+        return (_nothing(target, f"{target.subject.id} {GONE}", gone=True),)
     storage = _instance_storage(instance, aws)
     if not volumes:
         return (_nothing(target, f"{target.subject.id} has no EBS volumes", storage),)
-    call = _creation(target, volumes)
-    allowed, shareable = aws.together(partial(aws.allowed, call), partial(_shareable, volumes, aws))
+    creation = _snapshots.creation(target, copy_tags=_tags_fit(target, volumes))
+    allowed = aws.allowed(creation)
+    custody, keeping = _keeping.choose(volumes, aws)
     ids = [volume["VolumeId"] for volume in volumes]
     return (
         Plan(
             action="aws.snapshot_volumes",
             target=target,
             lease=target.subject.id,
-            summary=f"Snapshot {_sizes(volumes)} of {target.subject.id} at one instant.",
-            before={"volumes": ids},
-            calls=(call,),
+            summary=_summary(target, volumes, custody),
+            before={
+                "volumes": ids,
+                "disks": {volume["VolumeId"]: _disk(volume) for volume in volumes},
+                "custody": custody.model_dump(mode="json"),
+            },
+            calls=(creation, *_custody.calls(target, custody, aws.region)),
             blast_radius=(
                 f"{target.subject.id} goes on; reads and writes of its disks may be slower",
                 f"{_sizes(volumes)} are stored, and charged for, until somebody deletes them",
+                *_keeping.felt(custody),
             ),
-            preflight=(allowed, _listed(volumes), shareable, *_tags_copied(call), *storage),
+            preflight=(
+                allowed,
+                _listed(volumes),
+                *_tags_copied(target, volumes),
+                *storage,
+                *keeping,
+            ),
+            lost=_keeping.lost(custody),
             touched=Touched(resources={_id(thing): tags(thing) for thing in (instance, *volumes)}),
         ),
     )
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
-    """Start the snapshots, unless those of this step exist already, and do not wait for them."""
+    """Start the snapshots, and take each as far as it can go now; nothing is waited for.
+
+    It is called again until all have come to their end, which the manifest records. Once there is a
+    set, what fails later is in the manifest and ends nothing: containment waits for the set alone.
+    """
+    if not plan.calls:
+        return receipt(plan)
+    kept = evidence.recorded(plan.digest)
     with aws.only(plan.calls) as permit:
         # The call has no client token, and an answer may have been lost: look for our tags first.
-        taken = _taken(plan, aws) if plan.calls else []
-        if not taken:
-            taken = [snapshot for call in plan.calls for snapshot in aws.call(call)["Snapshots"]]
-    created = {snapshot["VolumeId"]: snapshot["SnapshotId"] for snapshot in taken}
-    return receipt(plan, permit.made, created=created)
+        handover = Handover(plan, aws)
+        if not handover.taken and not kept:
+            aws.call(plan.calls[0])
+            handover = Handover(plan, aws)
+        progress = {} if kept else handover.advance()
+        if progress and all(one.state is not State.LATER for one in progress.values()):
+            manifest = _manifest.keep(plan, Handover(plan, aws), progress)
+            kept = evidence.record(plan.digest, [manifest])
+    created = {volume: one["SnapshotId"] for volume, one in handover.taken.items()}
+    return receipt(plan, permit.made, created=created, evidence=kept)
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:
-    """Show that a completed snapshot of each volume exists."""
-    taken = _taken(plan, aws) if plan.calls else []
-    by_volume = {snapshot["VolumeId"]: snapshot for snapshot in taken}
-    volumes = strings(plan.before.get("volumes"))
-    states = {by_volume[v]["State"] if v in by_volume else "missing" for v in volumes}
-    if states <= {"completed"}:
-        verdict = Verdict.PROVEN
-    else:
-        verdict = Verdict.PENDING if states <= {"completed", "pending"} else Verdict.UNPROVEN
-    progress = [_progress(volume, by_volume.get(volume)) for volume in volumes]
+    """Show that what is to be kept of each volume is completed, and locked if it should be."""
+    if not plan.calls:
+        return proof(plan, [Check(name="volumes", ok=True, detail="none to snapshot")])
+    handover = Handover(plan, aws)
+    kept = evidence.recorded(plan.digest)
+    checks, found = _keeping.read_back(handover)
+    if not kept:
+        checks.append(Check(name="manifest", ok=False, detail="written when all is settled"))
+        return proof(plan, checks, verdict=Verdict.PENDING, evidence=tuple(found))
+    written, problems = _written(kept[0])
+    checks += [written, *(Check(name=v, ok=False, detail=why) for v, why in problems.items())]
+    proven = all(check.ok for check in checks)
     return proof(
         plan,
-        progress or [Check(name="volumes", ok=True, detail="none to snapshot")],
-        verdict=verdict,
-        evidence=tuple(_evidence(s, aws) for s in taken if s["State"] == "completed"),
+        checks,
+        verdict=Verdict.PROVEN if proven else Verdict.UNPROVEN,
+        evidence=(*found, *kept),
     )
 
 
@@ -89,11 +116,35 @@ ACTION = Action(
             "ec2:CreateSnapshots",  # for the dry run
             "ec2:DescribeInstanceTypes",
             "ec2:DescribeInstances",
+            "ec2:DescribeVolumeAttribute",
             "ec2:DescribeVolumes",
             "kms:DescribeKey",
         ),
-        apply=("ec2:CreateSnapshots", "ec2:CreateTags", "ec2:DescribeSnapshots"),
-        verify=("ec2:DescribeSnapshots",),
+        apply=(
+            "ec2:CopySnapshot",
+            "ec2:CreateSnapshots",
+            "ec2:CreateTags",
+            "ec2:DescribeLockedSnapshots",
+            "ec2:DescribeSnapshotAttribute",
+            "ec2:DescribeSnapshots",
+            "ec2:LockSnapshot",
+            "ec2:ModifySnapshotAttribute",
+            "kms:CreateGrant",
+            # What EBS does with the keys in our name when it copies.
+            "kms:Decrypt",
+            "kms:GenerateDataKeyWithoutPlaintext",
+            "kms:ListGrants",
+            "kms:ReEncryptFrom",
+            "kms:ReEncryptTo",
+            "kms:RevokeGrant",
+            *_manifest.PERMISSIONS,
+        ),
+        verify=(
+            "ec2:DescribeLockedSnapshots",
+            "ec2:DescribeSnapshotAttribute",
+            "ec2:DescribeSnapshots",
+            "kms:ListGrants",
+        ),
     ),
     barrier=Barrier.STARTED,  # a snapshot is of the instant at which it is started
     techniques=("T1070", "T1485", "T1486", "T1578.003"),
@@ -112,7 +163,7 @@ def _look(instance: str, aws: Aws) -> tuple[dict[str, Any] | None, list[dict[str
 
 
 def _nothing(
-    target: Target, why: str, preflight: Iterable[Check] = (), *, refused: bool = False
+    target: Target, why: str, preflight: Iterable[Check] = (), *, gone: bool = False
 ) -> Plan:
     look = "look for older snapshots and images of it by its tags"
     return Plan(
@@ -121,52 +172,42 @@ def _nothing(
         lease=target.subject.id,
         summary=f"Nothing to snapshot: {why}.",
         preflight=tuple(preflight),
-        refusals=(f"{why}: {look}",) if refused else (),
+        refusals=(f"{why}: {look}",) if gone else (),
+        gone=gone,
     )
 
 
-def _creation(target: Target, volumes: list[dict[str, Any]]) -> Call:
-    ours = _ours(target)
-    # One key twice is an error, and so is one tag too many: better a set without the volumes' tags.
-    copy = all(
-        not ours.keys() & tags(volume).keys() and len(tags(volume)) + len(ours) <= MOST_TAGS
+def _tags_fit(target: Target, volumes: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether the snapshots can have the volumes' tags beside ours.
+
+    One key twice is an error, and so is one tag too many: better a set without the volumes' tags.
+    """
+    added = ours(target)
+    return all(
+        not added.keys() & tags(volume).keys() and len(tags(volume)) + len(added) <= MOST_TAGS
         for volume in volumes
     )
-    return Call(
-        service="ec2",
-        operation="CreateSnapshots",
-        parameters={
-            "InstanceSpecification": {"InstanceId": target.subject.id, "ExcludeBootVolume": False},
-            "Description": f"Evidence of {target.incident}"[:255],
-            **({"CopyTagsFromSource": "volume"} if copy else {}),
-            "TagSpecifications": [
-                {
-                    "ResourceType": "snapshot",
-                    "Tags": [{"Key": key, "Value": value} for key, value in ours.items()],
-                }
-            ],
-        },
-    )
-
-
-def _ours(target: Target) -> dict[str, str]:
-    """Return the tags by which the snapshots of a step are known."""
-    return {INCIDENT: target.incident, STEP: target.step, INSTANCE: target.subject.id}
-
-
-def _taken(plan: Plan, aws: Aws) -> list[dict[str, Any]]:
-    ours = _ours(plan.target).items()
-    filters = [{"Name": f"tag:{key}", "Values": [_literal(tag)]} for key, tag in ours]
-    found = aws.pages("ec2", "DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=filters)
-    return sorted(found, key=lambda snapshot: str(snapshot["VolumeId"]))
-
-
-def _literal(value: str) -> str:
-    """Escape what EC2's filters take for a wildcard."""
-    return value.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")
 
 
 # What an approver reads
+
+
+def _summary(target: Target, volumes: list[dict[str, Any]], custody: Custody) -> str:
+    what = f"Snapshot {_sizes(volumes)} of {target.subject.id} at one instant"
+    if not custody.routes:
+        return f"{what}."
+    how_many = "" if len(custody.routes) == len(volumes) else f"{len(custody.routes)} of them "
+    return f"{what}, and copy {how_many}to account {custody.account}."
+
+
+def _disk(volume: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "devices": [one["Device"] for one in volume.get("Attachments", ())],
+        "size_gib": volume["Size"],
+        "type": volume.get("VolumeType", ""),
+        "encrypted": bool(volume.get("Encrypted")),
+        "key": volume.get("KmsKeyId", ""),
+    }
 
 
 def _listed(volumes: list[dict[str, Any]]) -> Check:
@@ -178,8 +219,8 @@ def _listed(volumes: list[dict[str, Any]]) -> Check:
     return Check(name="volumes", ok=True, detail="; ".join(lines))
 
 
-def _tags_copied(call: Call) -> list[Check]:
-    if "CopyTagsFromSource" in call.parameters:
+def _tags_copied(target: Target, volumes: list[dict[str, Any]]) -> list[Check]:
+    if _tags_fit(target, volumes):
         return []
     why = "a volume has our tags already, or too many to add ours: its tags are not copied"
     return [Check(name="tags of the volumes", ok=False, detail=why)]
@@ -202,51 +243,15 @@ def _instance_storage(instance: dict[str, Any], aws: Aws) -> tuple[Check, ...]:
     return (Check(name=name, ok=False, detail=detail),)
 
 
-def _shareable(volumes: list[dict[str, Any]], aws: Aws) -> Check:
-    """Say whether the snapshots can be shared with a forensic account.
-
-    Not with the default key, as its policy cannot be changed: copy them under another key first.
-    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-modifying-snapshot-permissions.html
-    """
-    name = "can be shared with another account"
-    keys = sorted({volume["KmsKeyId"] for volume in volumes if volume.get("KmsKeyId")})
-    try:
-        managers = [
-            aws.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyManager"] for key in keys
-        ]
-    except CloudError as error:
-        return Check(name=name, ok=False, detail=f"could not be checked: {error}")
-    default = [key for key, manager in zip(keys, managers, strict=True) if manager == "AWS"]
-    if default:
-        detail = f"{default[0]} is AWS's own key: copy the snapshots under a key of yours first"
-        return Check(name=name, ok=False, detail=detail)
-    grant = f"the other account also needs a grant on {', '.join(keys)}" if keys else ""
-    return Check(name=name, ok=True, detail=grant)
-
-
 def _sizes(volumes: list[dict[str, Any]]) -> str:
     total = sum(volume["Size"] for volume in volumes)
     return f"{counted(len(volumes), 'volume')} ({total} GiB)"
 
 
-# What is read back
-
-
-def _progress(volume: str, snapshot: dict[str, Any] | None) -> Check:
-    if snapshot is None:
-        return Check(name=volume, ok=False, detail="no snapshot of this step")
-    detail = f"{snapshot['SnapshotId']} {snapshot['State']} {snapshot.get('Progress', '')}".strip()
-    if reason := snapshot.get("StateMessage"):
-        detail = f"{detail}: {reason}"
-    return Check(name=volume, ok=snapshot["State"] == "completed", detail=detail)
-
-
-def _evidence(snapshot: dict[str, Any], aws: Aws) -> Evidence:
-    return Evidence(
-        name=f"snapshot of {snapshot['VolumeId']}",
-        taken_at=snapshot["StartTime"],
-        uri=f"arn:{aws.partition}:ec2:{aws.region}::snapshot/{snapshot['SnapshotId']}",
-    )
+def _written(entry: Evidence) -> tuple[Check, dict[str, str]]:
+    """Read the manifest back: whether it is unchanged, and the problems that it names."""
+    content, check = evidence.checked(entry)
+    return check, json.loads(content)["problems"] if check.ok else {}
 
 
 def _id(thing: Mapping[str, Any]) -> str:

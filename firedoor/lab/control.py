@@ -13,6 +13,7 @@
     POST   /moto-api/firedoor/trail     a CloudTrail record, or what it is to differ in from one
     POST   /moto-api/firedoor/save      marks the state of all accounts
     POST   /moto-api/firedoor/restore   goes back to the mark
+    GET    /moto-api/firedoor/changes   what differs from the mark, by path: [then, now]
 
 A call is recorded once it has taken effect, before its answer is held or lost.
 """
@@ -29,7 +30,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from firedoor.lab import cloudtrail
+from firedoor.lab import cloudtrail, state
 from firedoor.lab.connection import NoAnswerError
 from firedoor.lab.guardduty import detect
 from firedoor.lab.iam import refusal
@@ -79,6 +80,7 @@ class Control:
         self._moto = moto
         self._lock = threading.Lock()
         self._savepoint: Savepoint | None = None
+        self._marked: state.State | None = None
         self._forget()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -170,10 +172,14 @@ class Control:
                 case "POST", "trail":
                     return as_json(cloudtrail.put(_DOCUMENT.validate_json(body)))
                 case "POST", "save":
-                    self._savepoint = Savepoint.take()
+                    self._savepoint, self._marked = Savepoint.take(), None
                 case "POST", "restore" if self._savepoint:
                     self._forget()
                     self._savepoint.restore()
+                case "GET", "changes" if self._savepoint:
+                    if self._marked is None:
+                        self._marked = state.at(self._savepoint)
+                    return as_json(state.differences(self._marked, state.now()))
                 case _:
                     return as_json({"error": f"no {method} {ROOT}{name}"}, "404 Not Found")
         except ValidationError as error:

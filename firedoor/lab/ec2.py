@@ -12,15 +12,23 @@ AWS, and in brackets moto:
 - Every operation honours DryRun (some do).
 - CopySnapshot(Encrypted) encrypts (does not).
 - DescribeInstances filters by iam-instance-profile.arn (HTTP 500).
+- An interface says which public address belongs to which private one (only which it has).
+- ModifyNetworkInterfaceAttribute sets idle timeouts, on Nitro types, and lends or takes back a
+  public address (neither).
+- ModifyInstanceMetadataOptions leaves alone what is not named, takes no further options while the
+  service is off, and answers `pending` (forgets them, takes all, answers `applied`).
+- ModifyInstanceAttribute sets the shutdown behaviour (takes all security groups off), and refuses
+  protection for Spot instances (takes it).
 
 Addresses that AWS would assign are documentation addresses, so that nothing names a real host.
 """
 
 import secrets
+from copy import copy
 from ipaddress import ip_network
 from typing import Any
 
-from moto.core.responses import ActionResult
+from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2 import utils
 from moto.ec2.exceptions import DryRunClientError, EC2ClientError, InvalidNetworkAclIdError
 from moto.ec2.models import elastic_network_interfaces, vpcs
@@ -49,6 +57,13 @@ def install() -> None:
     patch.around(NetworkAclBackend, "describe_network_acls", _described)
     patch.around(VPC, "associate_vpc_cidr_block", _with_ipv6_rules)
     patch.around(InstanceBackend, "modify_instance_security_groups", _on_its_interface)
+    patch.around(EC2Response, "modify_network_interface_attribute", _interface_attribute)
+    patch.around(EC2Response, "modify_instance_attribute", _instance_attribute)
+    patch.around(EC2Response, "modify_instance_metadata_options", _metadata_options)
+    NetworkInterface.connection_tracking_configuration = None  # type: ignore[attr-defined]
+    NetworkInterface.network_interface_private_ip_address_list = property(  # type: ignore[attr-defined]
+        _private_addresses
+    )
     patch.replace(NetworkInterface, "group_set", property(lambda self: self._group_set))
     Instance.security_groups = property(_instance_groups, _set_instance_groups)  # type: ignore[assignment]
     utils.filter_dict_attribute_mapping["iam-instance-profile.arn"] = "iam_instance_profile.Arn"
@@ -227,6 +242,102 @@ def _set_instance_groups(instance: Any, groups: list[SecurityGroup]) -> None:
         primary._group_set = groups
     else:
         instance._launch_groups = groups
+
+
+def _private_addresses(interface: Any) -> list[dict[str, Any]]:
+    addresses: list[dict[str, Any]] = interface.instance_private_ip_address_list
+    return addresses
+
+
+_TIMEOUTS = {
+    "TcpEstablishedTimeout": (60, 432_000),
+    "UdpStreamTimeout": (60, 180),
+    "UdpTimeout": (30, 60),
+}
+
+
+def _interface_attribute(modify: Any, self: EC2Response) -> Any:
+    interface = self.ec2_backend.get_network_interface(self._get_param("NetworkInterfaceId"))
+    timeouts = self._get_param("ConnectionTrackingSpecification")
+    lends = self._get_param("AssociatePublicIpAddress")
+    if timeouts:
+        _set_timeouts(interface, {name: int(value) for name, value in timeouts.items()})
+    if lends is not None:
+        _lend(interface, str(lends).lower() == "true")
+    return modify(self)
+
+
+def _set_timeouts(interface: Any, timeouts: dict[str, int]) -> None:
+    for name, value in timeouts.items():
+        least, most = _TIMEOUTS[name]
+        if not least <= value <= most:
+            raise EC2ClientError("InvalidParameterValue", f"{name} {value} is out of range")
+    backend, instance = interface.ec2_backend, interface.instance
+    if instance is not None:
+        (kind,) = backend.describe_instance_types([instance.instance_type])
+        if kind.get("Hypervisor") != "nitro" and not kind.get("BareMetal"):
+            raise EC2ClientError(
+                "UnsupportedOperation",
+                f"Connection tracking timeouts are not supported on {instance.instance_type}.",
+            )
+    known = interface.connection_tracking_configuration or {}
+    interface.connection_tracking_configuration = {**known, **timeouts}
+
+
+def _lend(interface: Any, lends: bool) -> None:
+    interface.public_ip_auto_assign = lends
+    elastic = interface.ec2_backend.address_by_ip([interface.public_ip], fail_if_not_found=False)
+    if not elastic:
+        interface.public_ip = None
+        interface.check_auto_public_ip()
+
+
+def _instance_attribute(modify: Any, self: EC2Response) -> Any:
+    instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+    guards = ("DisableApiTermination", "DisableApiStop")
+    if instance.lifecycle == "spot" and any(
+        str(self._get_param(f"{name}.Value")).lower() == "true" for name in guards
+    ):
+        raise EC2ClientError(
+            "UnsupportedOperation", "Spot instances cannot be protected from termination or stop."
+        )
+    behaviour = self._get_param("InstanceInitiatedShutdownBehavior.Value")
+    if behaviour is None:
+        return modify(self)
+    if behaviour not in ("stop", "terminate"):
+        raise EC2ClientError("InvalidParameterValue", f"Value ({behaviour}) is invalid.")
+    instance.instance_initiated_shutdown_behavior = behaviour
+    return EmptyResult()
+
+
+_METADATA = {
+    "HttpTokens": "http_tokens",
+    "HttpPutResponseHopLimit": "http_put_response_hop_limit",
+    "HttpProtocolIpv6": "http_protocol_ipv6",
+    "InstanceMetadataTags": "instance_metadata_tags",
+}
+
+
+def _metadata_options(modify: Any, self: EC2Response) -> Any:
+    instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+    options = instance.metadata_options
+    before = {attribute: getattr(options, attribute) for attribute in _METADATA.values()}
+    named = {name: v for name in _METADATA if (v := self._get_param(name)) is not None}
+    endpoint = self._get_param("HttpEndpoint") or options.http_endpoint
+    if endpoint == "disabled" and named:
+        raise EC2ClientError(
+            "InvalidParameterCombination",
+            f"{', '.join(named)} cannot be set while the metadata endpoint is disabled.",
+        )
+    answer = modify(self)
+    options = instance.metadata_options
+    options.http_endpoint = endpoint
+    for name, attribute in _METADATA.items():
+        if name not in named:
+            setattr(options, attribute, before[attribute])
+    answer.result["InstanceMetadataOptions"] = pending = copy(options)
+    pending.state = "pending"
+    return answer
 
 
 def _public_address() -> str:

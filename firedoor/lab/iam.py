@@ -37,6 +37,9 @@ _OURS = re.compile(r"A(KIA|SIA)[A-Z2-7]{16}")  # as moto makes them; "testing" i
 # These services have the operation's name or the service's prefix in IAM differ from the API's.
 _PREFIXES = {"cloudwatch": "cloudwatch", "elbv2": "elasticloadbalancing", "stepfunctions": "states"}
 _ACTIONS = {
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:ListObjects": "s3:ListBucket",
     "s3:HeadBucket": "s3:ListBucket",

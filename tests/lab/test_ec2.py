@@ -272,3 +272,85 @@ def test_quota_of_rules_can_be_read(stock: Stock) -> None:
     listed = quotas.list_service_quotas(ServiceCode="vpc")["Quotas"]
 
     assert (named["Value"], named in listed) == (20.0, True)
+
+
+def _modify(ec2: Any, scene: Scene, **attribute: Any) -> None:
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=scene.web_interface_id, **attribute)
+
+
+def _interface(ec2: Any, scene: Scene) -> Any:
+    found = ec2.describe_network_interfaces(NetworkInterfaceIds=[scene.web_interface_id])
+    return found["NetworkInterfaces"][0]
+
+
+def _web(ec2: Any, scene: Scene) -> Any:
+    return ec2.describe_instances(InstanceIds=[scene.web_id])["Reservations"][0]["Instances"][0]
+
+
+def test_idle_timeouts_are_kept_one_by_one(ec2: Any, scene: Scene) -> None:
+    _modify(ec2, scene, ConnectionTrackingSpecification={"TcpEstablishedTimeout": 600})
+
+    _modify(ec2, scene, ConnectionTrackingSpecification={"UdpTimeout": 45})
+
+    assert _interface(ec2, scene)["ConnectionTrackingConfiguration"] == {
+        "TcpEstablishedTimeout": 600,
+        "UdpTimeout": 45,
+    }
+    assert [g["GroupId"] for g in _interface(ec2, scene)["Groups"]] == [scene.web_group_id]
+
+
+def test_idle_timeout_out_of_range_is_refused(ec2: Any, scene: Scene) -> None:
+    timeouts = {"TcpEstablishedTimeout": 59}
+
+    with pytest.raises(ClientError, match="TcpEstablishedTimeout 59 is out of range"):
+        _modify(ec2, scene, ConnectionTrackingSpecification=timeouts)
+
+
+def test_idle_timeouts_want_a_nitro_type(ec2: Any, scene: Scene) -> None:
+    ec2.modify_instance_attribute(InstanceId=scene.web_id, InstanceType={"Value": "t2.micro"})
+
+    with pytest.raises(ClientError, match="not supported on t2"):
+        _modify(ec2, scene, ConnectionTrackingSpecification={"UdpTimeout": 30})
+
+
+def test_address_that_aws_lends_is_another_each_time(ec2: Any, scene: Scene) -> None:
+    _modify(ec2, scene, AssociatePublicIpAddress=False)
+    without = _interface(ec2, scene)
+
+    _modify(ec2, scene, AssociatePublicIpAddress=True)
+
+    assert "Association" not in without
+    (private,) = _interface(ec2, scene)["PrivateIpAddresses"]
+    assert private["Association"]["PublicIp"].startswith("203.0.113.")
+
+
+def test_metadata_options_that_are_not_named_stay(ec2: Any, scene: Scene) -> None:
+    ec2.modify_instance_metadata_options(
+        InstanceId=scene.web_id, HttpTokens="required", HttpPutResponseHopLimit=3
+    )
+
+    answer = ec2.modify_instance_metadata_options(InstanceId=scene.web_id, HttpEndpoint="disabled")
+
+    options = _web(ec2, scene)["MetadataOptions"]
+    assert answer["InstanceMetadataOptions"] == {**options, "State": "pending"}
+    assert (options["State"], options["HttpEndpoint"]) == ("applied", "disabled")
+    assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 3)
+
+
+def test_metadata_that_is_off_takes_no_options(ec2: Any, scene: Scene) -> None:
+    with pytest.raises(ClientError, match="HttpTokens cannot be set while"):
+        ec2.modify_instance_metadata_options(
+            InstanceId=scene.web_id, HttpEndpoint="disabled", HttpTokens="required"
+        )
+
+
+def test_shutdown_behaviour_is_set_and_nothing_else(ec2: Any, scene: Scene) -> None:
+    name = "instanceInitiatedShutdownBehavior"
+
+    ec2.modify_instance_attribute(
+        InstanceId=scene.web_id, InstanceInitiatedShutdownBehavior={"Value": "terminate"}
+    )
+
+    answer = ec2.describe_instance_attribute(InstanceId=scene.web_id, Attribute=name)
+    assert answer["InstanceInitiatedShutdownBehavior"] == {"Value": "terminate"}
+    assert [g["GroupId"] for g in _web(ec2, scene)["SecurityGroups"]] == [scene.web_group_id]

@@ -95,7 +95,7 @@ def test_addresses_of_one_step_get_numbers_of_their_own(aws: Aws, scene: Scene) 
     assert sorted(number_of(plan) for plan in plans) == [71, 72, 73]
     for plan in plans:
         apply(plan, aws)
-    assert {verify(plan, aws).verdict for plan in plans} == {Verdict.PROVEN}
+    assert all(holds(plan, aws) for plan in plans)
 
 
 def test_address_of_a_step_for_which_no_number_is_left_is_refused(aws: Aws, scene: Scene) -> None:
@@ -160,7 +160,7 @@ def test_ingress_alone_if_asked(aws: Aws, scene: Scene, ec2: Any) -> None:
     apply(plan, aws)
 
     assert entries(ec2, scene.public_acl_id) == {(False, number_of(plan)): f"deny -1 {ATTACKER}/32"}
-    assert verify(plan, aws).verdict == Verdict.PROVEN
+    assert holds(plan, aws)
 
 
 def test_narrow_allow_counts_as_the_first_one(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -194,7 +194,7 @@ def test_address_that_is_denied_already_needs_nothing(aws: Aws, scene: Scene, ec
     assert (plan.changes, plan.calls, plan.undo, plan.refusals) == ((), (), (), ())
     assert "already" in plan.summary
     assert apply(plan, aws).calls == ()
-    assert verify(plan, aws).verdict == Verdict.PROVEN
+    assert holds(plan, aws)
     assert revert(plan, aws).calls == ()
 
 
@@ -247,42 +247,15 @@ def test_default_acl_is_named_as_such(aws: Aws, scene: Scene, ec2: Any) -> None:
 
 
 def test_room_that_is_left_is_shown(aws: Aws, scene: Scene, ec2: Any) -> None:
-    fill(ec2, scene.public_acl_id, up_to=17)
+    fill(ec2, scene.public_acl_id, up_to=16)
 
     (plan,) = planned(aws, scene.web_id, ATTACKER)
 
     room = {check.name: check.detail for check in plan.preflight if check.name.startswith("room")}
     assert room == {
-        f"room in {scene.public_acl_id} ingress (IPv4)": "17 of 19 rules used",
+        f"room in {scene.public_acl_id} ingress (IPv4)": "16 of 19 rules used",
         f"room in {scene.public_acl_id} egress (IPv4)": "1 of 19 rules used",
     }
-
-
-def test_client_behind_a_load_balancer_is_pointed_out(aws: Aws, scene: Scene, ec2: Any) -> None:
-    load_balancer(ec2, scene, "application", scene.web_id)
-
-    (plan,) = planned(aws, scene.web_id, ATTACKER)
-
-    (seen,) = (check for check in plan.preflight if check.name == "sees the client's address")
-    assert not seen.ok
-    assert "shop behind app/front/" in seen.detail
-
-
-@pytest.mark.parametrize(
-    ("kind", "protocol", "hides"),
-    [
-        ("instance", "TCP", False),
-        ("instance", "HTTPS", True),
-        ("ip", "UDP", False),
-        ("ip", "TLS", True),
-    ],
-)
-def test_network_load_balancer_hides_the_client_from_address_targets(
-    kind: str, protocol: str, hides: bool
-) -> None:
-    group = {"TargetType": kind, "Protocol": protocol}
-
-    assert block_address._hides_clients(group) is hides
 
 
 def test_network_load_balancer_passes_the_client_on(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -398,7 +371,7 @@ def test_full_acl_is_refused_with_another_way(aws: Aws, scene: Scene, ec2: Any) 
 
     (refusal,) = plan.refusals
     assert refusal.startswith(
-        f"{scene.public_acl_id} ingress (IPv4) is full, 19 of 19 rules used: block it in AWS WAF"
+        f"{scene.public_acl_id} ingress (IPv4) is full, 19 of 19 rules used, and 2 kept free for people"
     )
     assert plan.calls == ()
 
@@ -410,13 +383,13 @@ def test_families_have_room_of_their_own(aws: Aws, scene: Scene, ec2: Any) -> No
 
     assert plan.refusals == ()
     apply(plan, aws)
-    assert verify(plan, aws).verdict == Verdict.PROVEN
+    assert holds(plan, aws)
 
 
 def test_step_that_overfills_the_acl_is_refused_in_its_last_address(
     aws: Aws, scene: Scene, ec2: Any
 ) -> None:
-    fill(ec2, scene.public_acl_id, up_to=18)
+    fill(ec2, scene.public_acl_id, up_to=16)
 
     fits, overfills = planned(aws, scene.web_id, ATTACKER, OTHER)
 
@@ -469,7 +442,7 @@ def test_applied_rules_deny_and_are_proven(aws: Aws, scene: Scene, ec2: Any) -> 
         (True, number_of(plan)): f"deny -1 {ATTACKER}/32",
     }
     assert [call.operation for call in receipt.calls] == ["CreateNetworkAclEntry"] * 2
-    assert verify(plan, aws).verdict == Verdict.PROVEN
+    assert holds(plan, aws)
 
 
 def test_applied_twice_is_applied_once(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -493,7 +466,7 @@ def test_apply_goes_on_where_it_stopped(aws: Aws, scene: Scene, lab: EmulatedAws
     receipt = apply(plan, aws)
 
     assert len(receipt.calls) == 1
-    assert verify(plan, aws).verdict == Verdict.PROVEN
+    assert holds(plan, aws)
 
 
 def test_lost_answer_is_read_back_and_not_repeated(
@@ -507,7 +480,7 @@ def test_lost_answer_is_read_back_and_not_repeated(
     receipt = apply(plan, aws)
 
     assert receipt.calls == ()
-    assert verify(plan, aws).verdict == Verdict.PROVEN
+    assert holds(plan, aws)
 
 
 def test_same_rule_set_by_another_incident_is_a_success(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -524,7 +497,7 @@ def test_same_rule_set_by_another_incident_is_a_success(aws: Aws, scene: Scene, 
     assert {call.detail.split(":")[1].strip() for call in receipt.calls} == {
         "NetworkAclEntryAlreadyExists"
     }
-    assert verify(plan, aws).verdict == Verdict.PROVEN
+    assert holds(plan, aws)
 
 
 def test_number_taken_by_another_rule_makes_the_plan_stale(
@@ -599,10 +572,11 @@ def test_apply_and_verify_read_once_each(aws: Aws, scene: Scene, lab: EmulatedAw
     apply(plan, aws)
     verify(plan, aws)
 
-    assert sorted(call["operation"] for call in lab.control("GET", "firedoor/calls")) == [
-        *["CreateNetworkAclEntry"] * 2,
-        *["DescribeNetworkAcls"] * 2,
-    ]
+    operations = [call["operation"] for call in lab.control("GET", "firedoor/calls")]
+    assert {one: operations.count(one) for one in operations if "Acl" in one} == {
+        "CreateNetworkAclEntry": 2,
+        "DescribeNetworkAcls": 2,
+    }
 
 
 # Two incidents
@@ -616,7 +590,7 @@ def test_second_incident_finds_the_address_blocked(aws: Aws, scene: Scene, ec2: 
 
     assert second.lease == first.lease
     assert second.calls == ()
-    assert verify(second, aws).verdict == Verdict.PROVEN
+    assert holds(second, aws)
     assert revert(second, aws).calls == ()
     assert len(entries(ec2, scene.public_acl_id)) == 2
 
@@ -647,7 +621,7 @@ def test_plans_made_at_once_for_several_addresses_all_apply(
         for plan, address in zip(plans, addresses, strict=True)
         for egress in (False, True)
     }
-    assert {verify(plan, aws).verdict for plan in plans} == {Verdict.PROVEN}
+    assert all(holds(plan, aws) for plan in plans)
 
 
 def test_incidents_that_want_one_number_for_two_addresses_plan_again(
@@ -667,7 +641,7 @@ def test_incidents_that_want_one_number_for_two_addresses_plan_again(
     (again,) = planned(aws, scene.web_id, str(second.params["address"]), **band)
     apply(again, aws)
     assert {number_of(first), number_of(again)} == {71, 72}
-    assert {verify(plan, aws).verdict for plan in (first, again)} == {Verdict.PROVEN}
+    assert all(holds(plan, aws) for plan in (first, again))
 
 
 def test_incident_that_lost_the_last_number_of_its_band_is_refused(aws: Aws, scene: Scene) -> None:
@@ -713,7 +687,8 @@ def test_allow_before_ours_is_drift(aws: Aws, scene: Scene, ec2: Any) -> None:
     proof = verify(plan, aws)
 
     assert proof.verdict == Verdict.DRIFTED
-    assert [c.detail for c in proof.checks if not c.ok] == ["rule 10 allows it"]
+    (wrong,) = (check.detail for check in proof.checks if not check.ok)
+    assert wrong == f"egress rule 10 allows {ATTACKER}/32"
 
 
 def test_subnet_moved_to_another_acl_is_drift(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -820,6 +795,13 @@ def planned(aws: Aws, instance_id: str, *addresses: str, **params: Any) -> tuple
     )
     target = Target(subject=subject, incident="incident/1", step="block", at=AT)
     return block_address.plan(target, Params(addresses=addresses, **params), aws)
+
+
+def holds(plan: Plan, aws: Aws) -> bool:
+    """Whether all that is read back is as it should be; there are no flow logs to prove more."""
+    proof = verify(plan, aws)
+    wrong = [check.name for check in proof.checks if not check.ok]
+    return (proof.verdict, wrong) == (Verdict.UNPROVEN, ["flow logs"])
 
 
 def number_of(plan: Plan) -> int:

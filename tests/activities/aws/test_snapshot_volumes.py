@@ -1,20 +1,26 @@
 """Snapshots of an instance's volumes, against the emulated AWS and what it cannot play."""
 
+import hashlib
+import json
+import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import boto3
 import pytest
-from botocore.stub import Stubber
 
 from activities.aws import snapshot_volumes
 from activities.aws.snapshot_volumes import apply, verify
+from firedoor import evidence
 from firedoor.action import NoParams
 from firedoor.cloud.aws import Aws
 from firedoor.errors import Unavailable
 from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.finding import Cloud, Kind, Resource
-from firedoor.model.plan import Plan, Target, Verdict
+from firedoor.model.plan import Plan, Receipt, Target, Verdict
+from firedoor.settings import settings
 from firedoor.testing import NOW
 
 
@@ -30,6 +36,39 @@ def planned(instance: str, aws: Aws, step: str = "snapshot") -> Plan:
 def snapshots() -> list[dict[str, Any]]:
     ours = [{"Name": "tag-key", "Values": ["firedoor:incident"]}]
     return list(boto3.client("ec2").describe_snapshots(Filters=ours)["Snapshots"])
+
+
+def slow(volume: str, seconds: float) -> None:
+    """Let snapshots of a volume take their time."""
+    tag = {"Key": "lab:seconds", "Value": str(seconds)}
+    boto3.client("ec2").create_tags(Resources=[volume], Tags=[tag])
+
+
+def set_up(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"FIREDOOR_{name}", value)
+    settings.cache_clear()
+
+
+def deny(lab: EmulatedAws, operation: str, service: str = "ec2", times: int = 1) -> None:
+    fault = {"code": "UnauthorizedOperation", "status": 403, "times": times}
+    lab.control("POST", "firedoor/faults", {"service": service, "operation": operation, **fault})
+
+
+def error_of(volume: str, aws: Aws) -> Any:
+    """Let the snapshot of a volume be in error, as it is when the volume was lost meanwhile."""
+
+    def failed(parsed: dict[str, Any], **_: Any) -> None:
+        for snapshot in parsed.get("Snapshots", ()):
+            if snapshot.get("VolumeId") == volume:
+                snapshot |= {"State": "error", "StateMessage": "the volume is gone"}
+
+    aws.client("ec2").meta.events.register("after-call", failed)
+    return failed
+
+
+def problems(receipt: Receipt) -> dict[str, str]:
+    return dict(json.loads(evidence.fetch(receipt.evidence[-1].uri))["problems"])
 
 
 def preflight(plan: Plan) -> dict[str, tuple[bool, str]]:
@@ -60,9 +99,64 @@ def test_applied_plan_is_proven_with_a_snapshot_of_each_volume(scene: Scene, aws
 
     assert set(receipt.created) == set(scene.web_volume_ids)
     assert proof.verdict is Verdict.PROVEN
-    assert {entry.uri for entry in proof.evidence} == {
+    *disks, manifest = proof.evidence
+    assert {entry.uri for entry in disks} == {
         f"arn:aws:ec2:us-east-1::snapshot/{id}" for id in receipt.created.values()
     }
+    assert manifest.name == "snapshots-manifest.json"
+
+
+def test_manifest_says_what_was_taken_of_what_by_whom_and_when(scene: Scene, aws: Aws) -> None:
+    plan = planned(scene.web_id, aws)
+
+    (kept,) = apply(plan, aws).evidence
+
+    document = json.loads(evidence.fetch(kept.uri))
+    assert (document["incident"], document["plan"]) == ("incident/1", plan.digest)
+    assert document["taken_by"] == aws.identity
+    assert [one["volume"] for one in document["volumes"]] == sorted(scene.web_volume_ids)
+    first = document["volumes"][0]
+    assert first["as planned"]["devices"] != []
+    assert first["snapshot"]["state"] == "completed"
+    assert first["snapshot"]["blocks"]["count"] == first["snapshot"]["size_gib"]
+    assert kept.sha256 == hashlib.sha256(evidence.fetch(kept.uri)).hexdigest()
+    assert document["problems"] == {}
+
+
+def test_blocks_that_may_not_be_listed_are_named_so(
+    scene: Scene, aws: Aws, lab: EmulatedAws
+) -> None:
+    fault = {
+        "service": "ebs",
+        "operation": "ListSnapshotBlocks",
+        "code": "AccessDeniedException",
+        "status": 403,
+        "times": 2,
+    }
+    lab.control("POST", "firedoor/faults", fault)
+    plan = planned(scene.web_id, aws)
+
+    (kept,) = apply(plan, aws).evidence
+
+    document = json.loads(evidence.fetch(kept.uri))
+    assert document["volumes"][0]["snapshot"]["blocks"].startswith("not listed: ")
+    assert verify(plan, aws).verdict is Verdict.PROVEN
+
+
+def test_set_in_the_making_is_pending_and_written_down_when_it_is_made(
+    scene: Scene, aws: Aws
+) -> None:
+    slow(scene.web_volume_ids[0], 0.4)
+    plan = planned(scene.web_id, aws)
+
+    first, pending = apply(plan, aws), verify(plan, aws)
+    time.sleep(0.4)
+    second, proof = apply(plan, aws), verify(plan, aws)
+
+    assert (first.evidence, pending.verdict) == ((), Verdict.PENDING)
+    assert len(pending.evidence) == 1  # of the other volume
+    assert (second.calls, len(second.evidence)) == ((), 1)
+    assert proof.verdict is Verdict.PROVEN
 
 
 def test_snapshots_say_what_they_are_for(scene: Scene, aws: Aws) -> None:
@@ -156,7 +250,7 @@ def test_instance_that_is_gone_is_refused(scene: Scene, aws: Aws, listed: bool) 
     assert plan.refusals == (
         f"{id} does not exist any more: look for older snapshots and images of it by its tags",
     )
-    assert plan.calls == ()
+    assert (plan.calls, plan.gone) == ((), True)
 
 
 def test_instance_store_is_named_as_left_out(scene: Scene, aws: Aws) -> None:
@@ -171,52 +265,72 @@ def test_instance_store_is_named_as_left_out(scene: Scene, aws: Aws) -> None:
     assert detail.startswith("75 GB on disks of the host are in no snapshot")
 
 
-@pytest.mark.parametrize(
-    ("manager", "shareable"), [("AWS", False), ("CUSTOMER", True)], ids=["default key", "own key"]
-)
-def test_default_key_cannot_be_shared(
-    manager: str, shareable: bool, scene: Scene, aws: Aws
-) -> None:
-    key = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000"
-    metadata = {"KeyId": key, "KeyManager": manager}
-    with Stubber(aws.client("kms")) as kms:
-        kms.add_response("describe_key", {"KeyMetadata": metadata}, {"KeyId": key})
-
-        check = snapshot_volumes._shareable([{"KmsKeyId": key}], aws)
-
-    assert (check.ok, key in check.detail) == (shareable, True)
-
-
-@pytest.mark.parametrize(
-    ("states", "verdict"),
-    [
-        (("completed", "completed"), Verdict.PROVEN),
-        (("completed", "pending"), Verdict.PENDING),
-        (("pending", "error"), Verdict.UNPROVEN),
-        (("completed", None), Verdict.UNPROVEN),
-    ],
-)
-def test_set_is_as_good_as_its_worst_snapshot(
-    states: tuple[str | None, ...], verdict: Verdict, scene: Scene, aws: Aws
-) -> None:
+def test_snapshot_that_fails_is_unproven_and_the_others_are_kept(scene: Scene, aws: Aws) -> None:
+    slow(scene.web_volume_ids[0], 60)
     plan = planned(scene.web_id, aws)
-    found = [
-        {
-            "SnapshotId": f"snap-0{volume[4:]}",
-            "VolumeId": volume,
-            "State": state,
-            "Progress": "42%",
-            "StartTime": NOW,
-        }
-        for volume, state in zip(sorted(scene.web_volume_ids), states, strict=True)
-        if state
-    ]
-    with Stubber(aws.client("ec2")) as ec2:  # in two pages, as many accounts have many snapshots
-        ec2.add_response("describe_snapshots", {"Snapshots": found[:1], "NextToken": "more"})
-        ec2.add_response("describe_snapshots", {"Snapshots": found[1:]})
+    apply(plan, aws)
+    in_error = error_of(scene.web_volume_ids[0], aws)
 
-        proof = verify(plan, aws)
+    receipt, proof = apply(plan, aws), verify(plan, aws)
+    aws.client("ec2").meta.events.unregister("after-call", in_error)
 
-    assert proof.verdict is verdict
-    assert len(proof.evidence) == states.count("completed")
-    assert [check.ok for check in proof.checks] == [state == "completed" for state in states]
+    assert len(receipt.evidence) == 1
+    assert proof.verdict is Verdict.UNPROVEN
+    assert "the volume is gone" in problems(receipt)[scene.web_volume_ids[0]]
+    assert len(proof.evidence) == 2  # the other snapshot, and the manifest
+
+
+def test_altered_manifest_is_unproven(scene: Scene, aws: Aws) -> None:
+    plan = planned(scene.web_id, aws)
+    (kept,) = apply(plan, aws).evidence
+    Path(urlparse(kept.uri).path).write_bytes(b"{}")
+
+    assert verify(plan, aws).verdict is Verdict.UNPROVEN
+
+
+def test_lock_holds_what_stays_in_this_account(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(monkeypatch, SNAPSHOT_LOCK="governance", SNAPSHOT_LOCK_DAYS="30")
+    plan = planned(scene.web_id, aws)
+
+    receipt = apply(plan, aws)
+
+    locks = boto3.client("ec2").describe_locked_snapshots()["Snapshots"]
+    assert {(one["SnapshotId"], one["LockState"], one["LockDuration"]) for one in locks} == {
+        (id, "governance", 30) for id in receipt.created.values()
+    }
+    assert all("CoolOffPeriod" not in call.parameters for call in plan.calls)
+    assert plan.lost == ()
+    assert verify(plan, aws).verdict is Verdict.PROVEN
+
+
+def test_approver_is_told_that_a_compliance_lock_is_for_good(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(monkeypatch, SNAPSHOT_LOCK="compliance", SNAPSHOT_LOCK_COOL_OFF="48")
+    plan = planned(scene.web_id, aws)
+
+    apply(plan, aws)
+
+    assert plan.lost[0].startswith("after 48 hours nobody, not even the root user, can delete")
+    assert "locked in compliance mode for 90 days: charged for that long" in plan.blast_radius
+    locks = boto3.client("ec2").describe_locked_snapshots()["Snapshots"]
+    assert {(one["LockState"], one["CoolOffPeriod"]) for one in locks} == {
+        ("compliance-cooloff", 48)
+    }
+
+
+def test_lock_that_fails_does_not_undo_the_set(
+    scene: Scene, aws: Aws, lab: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(monkeypatch, SNAPSHOT_LOCK="governance")
+    deny(lab, "LockSnapshot", times=2)
+    plan = planned(scene.web_id, aws)
+
+    receipt, proof = apply(plan, aws), verify(plan, aws)
+
+    assert proof.verdict is Verdict.UNPROVEN
+    assert all("UnauthorizedOperation" in why for why in problems(receipt).values())
+    assert len(snapshots()) == 2
+    assert [call.outcome for call in receipt.calls] == ["ok", "error", "error"]
