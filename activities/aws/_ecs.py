@@ -1,0 +1,453 @@
+"""Quarantine of ECS tasks: kept running, taken out of their service's way, and cut off.
+
+The interface of a task is the service's, and refuses another security group. So what is left to
+change are the rules of the groups that it has, which may be others' as well; and no task is ever
+stopped, for its disk ends with it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from pydantic import JsonValue
+
+from activities.aws import _network
+from activities.aws._reading import counted, or_none, tags
+from firedoor.action import State
+from firedoor.cloud.aws import Aws
+from firedoor.errors import NotFound, Refused
+from firedoor.model.plan import Call, Change, Check, Plan, Target, Touched
+
+ACTION = "aws.quarantine_workload"
+
+PROTECTION = timedelta(minutes=2880)
+"""How long ECS protects a task at most."""
+
+STOPPED = {"STOPPED", "STOPPING", "DEACTIVATING", "DEPROVISIONING", "DELETED"}
+
+_INGRESS, _EGRESS = "ingress", "egress"
+_RULES = {_INGRESS: "IpPermissions", _EGRESS: "IpPermissionsEgress"}
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, and what it is reached by."""
+
+    cluster: str
+    arn: str
+    described: Object
+    protection: Object | None  # none where it is of no service
+    interfaces: list[Object]
+    groups: list[Object]
+    sharing: Mapping[str, int]  # group to how many other interfaces have it
+    targets: tuple[tuple[str, Object], ...]  # target group, and how it names the task
+    healthy: Mapping[str, int]  # target group to how many other targets are healthy
+    role: str
+
+    @property
+    def id(self) -> str:
+        """The task without its cluster."""
+        return self.arn.rpartition("/")[2]
+
+    @property
+    def service(self) -> str:
+        """The service that it is of; nothing if it was run by itself."""
+        kind, _, name = str(self.described.get("group") or "").partition(":")
+        return name if kind == "service" else ""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One difference, and the calls that make it and take it back."""
+
+    change: Change
+    call: Call
+    undo: Call
+
+
+def read(aws: Aws, arn: str) -> Task | None:
+    """Read a task with all that it is reached by; None if it does not run any more.
+
+    Raises `Refused` if what it is reached by is its host's.
+    """
+    cluster = arn.split("/")[1]
+    described = _described(aws, cluster, arn)
+    if described is None:
+        return None
+    interfaces = _interfaces(aws, described)
+    if not interfaces:
+        raise Refused(_on_host(aws, cluster, arn, described))
+    ids = sorted({group["GroupId"] for one in interfaces for group in one["Groups"]})
+    reads: list[Callable[[], Any]] = [
+        lambda: _network.by_filter(aws, "DescribeSecurityGroups", "group-id", ids),
+        lambda: _sharing(aws, ids, interfaces),
+        lambda: _targets(aws, cluster, described, interfaces),
+        lambda: _role(aws, described),
+        lambda: _protection(aws, cluster, arn, described),
+    ]
+    groups, sharing, targets, role, protection = aws.together(*reads)
+    found, healthy = targets
+    return Task(
+        cluster=cluster,
+        arn=arn,
+        described=described,
+        protection=protection,
+        interfaces=interfaces,
+        groups=groups,
+        sharing=sharing,
+        targets=found,
+        healthy=healthy,
+        role=role,
+    )
+
+
+def plan_task(target: Target, task: Task, aws: Aws, *, shared: bool) -> tuple[Plan, ...]:
+    """Return the plan for a task, and a refused one for each group whose rules are others' too."""
+    own = [g for g in task.groups if shared or not task.sharing[g["GroupId"]]]
+    others = [g for g in task.groups if g not in own]
+    effects = (*_kept(task), *_off_balancers(task), *_cut(own))
+    name = f"task/{task.cluster}/{task.id}"
+    interfaces: list[JsonValue] = [one["NetworkInterfaceId"] for one in task.interfaces]
+    main = Plan(
+        action=ACTION,
+        target=target,
+        lease=name,
+        params={"shared_groups": shared},
+        summary=_summary(task, own, effects),
+        before={
+            "cluster": task.cluster,
+            "task": task.arn,
+            "interfaces": interfaces,
+            "left": [group["GroupId"] for group in others],
+        },
+        changes=tuple(effect.change for effect in effects),
+        calls=tuple(effect.call for effect in effects),
+        undo=tuple(effect.undo for effect in reversed(effects)),
+        blast_radius=tuple(_felt(task, own)),
+        preflight=(*_checks(task, others), *_may(effects, aws)),
+        lost=tuple(_lost(task, own)),
+        touched=Touched(
+            resources={
+                name: _tags(task.described),
+                **{group["GroupId"]: tags(group) for group in own},
+            },
+            fleets={f"target-group/{_short(arn)}": n + 1 for arn, n in task.healthy.items()},
+        ),
+        tasks=tuple(_tasks(task)),
+    )
+    return (main, *(_refused(target, task, group) for group in others))
+
+
+def state(aws: Aws, plan: Plan) -> State | None:
+    """Read what a plan changes, as it is now; None if the task does not run any more."""
+    cluster, arn = str(plan.before["cluster"]), str(plan.before["task"])
+    described = _described(aws, cluster, arn)
+    if described is None:
+        return None
+    found: dict[tuple[str, str], JsonValue] = {}
+    for change in plan.changes:
+        match change.resource.split(" "):
+            case ["task", _]:
+                protection = _protection(aws, cluster, arn, described)
+                value: JsonValue = bool((protection or {}).get("protectionEnabled"))
+            case ["target-group", group, named]:
+                value = _registered(aws, group, named)
+            case [_, group, direction]:
+                value = _rules(aws, group, direction)
+        found[change.resource, change.attribute] = value
+    return found
+
+
+def remaining(aws: Aws, plan: Plan) -> State:
+    """Read what a plan changes and the end of the task leaves as it is: the rules of groups."""
+    return {
+        (change.resource, change.attribute): _rules(aws, *change.resource.split(" ")[1:])
+        for change in plan.changes
+        if change.resource.startswith("security-group ")
+    }
+
+
+# What is changed
+
+
+def _kept(task: Task) -> Iterator[Effect]:
+    """Keep the service from stopping it when it scales in or deploys."""
+    if task.protection is None or task.protection["protectionEnabled"]:
+        return
+    call: dict[str, JsonValue] = {"cluster": task.cluster, "tasks": [task.arn]}
+    minutes = int(PROTECTION.total_seconds() // 60)
+    yield Effect(
+        Change(
+            resource=f"task {task.id}", attribute="scale-in protection", before=False, after=True
+        ),
+        _call(
+            "ecs",
+            "UpdateTaskProtection",
+            {**call, "protectionEnabled": True, "expiresInMinutes": minutes},
+        ),
+        _call("ecs", "UpdateTaskProtection", {**call, "protectionEnabled": False}),
+    )
+
+
+def _off_balancers(task: Task) -> Iterator[Effect]:
+    """Take it out of load balancers: one that finds it dead has the service stop it."""
+    for arn, named in task.targets:
+        members: dict[str, JsonValue] = {"TargetGroupArn": arn, "Targets": [named]}
+        yield Effect(
+            Change(
+                resource=f"target-group {arn} {_target(named)}",
+                attribute="registered",
+                before=True,
+                after=False,
+            ),
+            _call("elbv2", "DeregisterTargets", members),
+            _call("elbv2", "RegisterTargets", members),
+        )
+
+
+def _cut(groups: list[Object]) -> Iterator[Effect]:
+    for group in groups:
+        for direction, member in _RULES.items():
+            rules = group.get(member) or []
+            if not rules:
+                continue
+            named = direction.capitalize()
+            members: dict[str, JsonValue] = {"GroupId": group["GroupId"], "IpPermissions": rules}
+            yield Effect(
+                Change(
+                    resource=f"security-group {group['GroupId']} {direction}",
+                    attribute="rules",
+                    before=_ordered(rules),
+                    after=[],
+                ),
+                _call("ec2", f"RevokeSecurityGroup{named}", members),
+                _call("ec2", f"AuthorizeSecurityGroup{named}", members),
+            )
+
+
+def _call(service: str, operation: str, parameters: dict[str, JsonValue]) -> Call:
+    return Call(service=service, operation=operation, parameters=parameters)
+
+
+# What an approver reads
+
+
+def _summary(task: Task, own: list[Object], effects: tuple[Effect, ...]) -> str:
+    name = f"the ECS task {task.id} of {task.cluster}"
+    if not effects:
+        return f"Nothing is left to change about {name}."
+    cut = f"; all rules of {', '.join(g['GroupId'] for g in own)} go" if own else ""
+    off = ", and take it out of its load balancers" if task.targets else ""
+    return f"Keep {name} running{off}{cut}."
+
+
+def _felt(task: Task, own: list[Object]) -> Iterator[str]:
+    yield "Nothing is stopped: its memory and its disk, which end with it, stay to be captured"
+    for group in own:
+        if number := task.sharing[group["GroupId"]]:
+            yield (
+                f"{group['GroupId']} is the group of {counted(number, 'other network interface')}"
+                " too, which are cut off with it"
+            )
+    for arn, healthy in task.healthy.items():
+        yield f"{_short(arn)} has {counted(healthy, 'other healthy target')}"
+    if task.service:
+        yield (
+            f"Service {task.service} counts it as one of its tasks, and starts no other in its"
+            " place: raise the desired count by one if it is needed"
+        )
+    if own:
+        yield "Connections that AWS tracks go on until they end or idle out, rules or not"
+        yield "ECS Exec and logs of the task end with its rules: capture what they show first"
+
+
+def _checks(task: Task, others: list[Object]) -> Iterator[Check]:
+    yield Check(
+        name="its security groups are its own",
+        ok=not others,
+        detail=f"of others too: {', '.join(g['GroupId'] for g in others)}" if others else "",
+    )
+    essential = [
+        c["name"] for c in task.described["containers"] if c.get("healthStatus") == "HEALTHY"
+    ]
+    yield Check(
+        name="no health check stops it",
+        ok=not essential,
+        detail=f"containers are probed, and ECS stops the task if one fails: {', '.join(essential)}"
+        if essential
+        else "",
+    )
+
+
+def _may(effects: tuple[Effect, ...], aws: Aws) -> Iterator[Check]:
+    calls = {e.call.operation: e.call for e in effects if e.call.service == "ec2"}
+    yield from aws.together(*(partial(aws.allowed, call) for call in calls.values()))
+
+
+def _lost(task: Task, own: list[Object]) -> Iterator[str]:
+    if own:
+        yield "Ids and tags of the rules: they are made anew, with what they say unchanged"
+    if task.targets:
+        yield "Connections through the load balancer that are drained"
+    if task.protection is not None:
+        hours = int(PROTECTION.total_seconds() // 3600)
+        yield f"ECS protects the task for {hours} hours, and no longer: capture it by then"
+
+
+def _tasks(task: Task) -> Iterator[str]:
+    if task.role:
+        yield (
+            f"Revoke the sessions of {task.role}, which the task holds: they work anywhere, for"
+            " hours; done when CloudTrail shows only AccessDenied for sessions from before"
+        )
+
+
+def _refused(target: Target, task: Task, group: Object) -> Plan:
+    id, number = group["GroupId"], task.sharing[group["GroupId"]]
+    return Plan(
+        action=ACTION,
+        target=target,
+        lease=f"security-group/{id}",
+        summary=f"The rules of {id} cannot be taken away for the task {task.id} alone.",
+        refusals=(
+            f"{id} is the group of {counted(number, 'other network interface')} too, and the"
+            " interface of a task takes no other group: set shared_groups: true to cut them off as"
+            " well, or deploy the service with groups of its own, or block the remote addresses",
+        ),
+    )
+
+
+def _short(arn: str) -> str:
+    return arn.split(":targetgroup/")[-1].partition("/")[0]
+
+
+# What is read
+
+
+def _described(aws: Aws, cluster: str, arn: str) -> Object | None:
+    read = partial(aws.client("ecs").describe_tasks, cluster=cluster, tasks=[arn], include=["TAGS"])
+    found: list[Object] = (or_none(read) or {}).get("tasks") or []
+    return next((task for task in found if task["lastStatus"] not in STOPPED), None)
+
+
+def _interfaces(aws: Aws, described: Object) -> list[Object]:
+    ids = [
+        detail["value"]
+        for attachment in described.get("attachments") or ()
+        for detail in attachment.get("details") or ()
+        if detail["name"] == "networkInterfaceId"
+    ]
+    if not ids:
+        return []
+    return _network.by_filter(aws, "DescribeNetworkInterfaces", "network-interface-id", ids)
+
+
+def _on_host(aws: Aws, cluster: str, arn: str, described: Object) -> str:
+    host = described.get("containerInstanceArn")
+    instance = "its host"
+    if host:
+        found = aws.client("ecs").describe_container_instances(
+            cluster=cluster, containerInstances=[host]
+        )["containerInstances"]
+        instance = next((one["ec2InstanceId"] for one in found), instance)
+    return (
+        f"{arn} has no network interface of its own, but uses that of {instance}: isolate the"
+        " instance, after its evidence is kept"
+    )
+
+
+def _sharing(aws: Aws, groups: list[str], interfaces: list[Object]) -> dict[str, int]:
+    own = {one["NetworkInterfaceId"] for one in interfaces}
+    found = _network.by_filter(aws, "DescribeNetworkInterfaces", "group-id", groups)
+    return {
+        group: sum(
+            one["NetworkInterfaceId"] not in own
+            and group in {g["GroupId"] for g in one.get("Groups") or ()}
+            for one in found
+        )
+        for group in groups
+    }
+
+
+def _targets(
+    aws: Aws, cluster: str, described: Object, interfaces: list[Object]
+) -> tuple[tuple[tuple[str, Object], ...], dict[str, int]]:
+    kind, _, name = str(described.get("group") or "").partition(":")
+    if kind != "service":
+        return (), {}
+    services = aws.client("ecs").describe_services(cluster=cluster, services=[name])["services"]
+    own = {address for one in interfaces for address in _network.addresses(one)}
+    found, healthy = [], {}
+    for balancer in (b for one in services for b in one.get("loadBalancers") or ()):
+        arn = balancer.get("targetGroupArn")
+        if arn is None:
+            continue
+        described_targets = _health(aws, arn)
+        ours = [t["Target"] for t in described_targets if t["Target"]["Id"] in own]
+        found += [(arn, named) for named in ours]
+        if ours:
+            healthy[arn] = sum(
+                t["Target"]["Id"] not in own and t["TargetHealth"]["State"] == "healthy"
+                for t in described_targets
+            )
+    return tuple(found), healthy
+
+
+def _health(aws: Aws, arn: str) -> list[Object]:
+    return aws.pages(
+        "elbv2", "DescribeTargetHealth", "TargetHealthDescriptions", TargetGroupArn=arn
+    )
+
+
+def _registered(aws: Aws, arn: str, named: str) -> bool:
+    return any(
+        _target(t["Target"]) == named
+        for t in _health(aws, arn)
+        if t["TargetHealth"]["State"] not in {"draining", "unused"}
+    )
+
+
+def _target(named: Mapping[str, Any]) -> str:
+    return f"{named['Id']}:{named.get('Port', '')}"
+
+
+def _protection(aws: Aws, cluster: str, arn: str, described: Object) -> Object | None:
+    if not str(described.get("group") or "").startswith("service:"):
+        return None
+    found: list[Object] = aws.client("ecs").get_task_protection(cluster=cluster, tasks=[arn])[
+        "protectedTasks"
+    ]
+    return next(iter(found), None)
+
+
+def _role(aws: Aws, described: Object) -> str:
+    if role := (described.get("overrides") or {}).get("taskRoleArn"):
+        return str(role)
+    arn = described["taskDefinitionArn"]
+    read = partial(aws.client("ecs").describe_task_definition, taskDefinition=arn)
+    return str(((or_none(read) or {}).get("taskDefinition") or {}).get("taskRoleArn") or "")
+
+
+def _rules(aws: Aws, group: str, direction: str) -> JsonValue:
+    try:
+        found = aws.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    except NotFound:
+        return None
+    return _ordered(found[0].get(_RULES[direction]) or [])
+
+
+def _ordered(rules: list[Object]) -> list[JsonValue]:
+    """Return rules in an order of their own, as EC2 keeps none."""
+    return sorted(({k: _inner(v) for k, v in rule.items()} for rule in rules), key=repr)
+
+
+def _inner(value: Any) -> JsonValue:
+    return sorted(value, key=repr) if isinstance(value, list) else value
+
+
+def _tags(described: Object) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in described.get("tags") or ()}
