@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from firedoor.errors import BadInput
+from firedoor.model.length import Length
 
 
 def login() -> str:
@@ -100,11 +101,11 @@ class Settings(BaseSettings):
         default=None, description="s3://bucket/key of a program that dumps the memory of Windows"
     )
     memory_tool_windows_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    proof_window_network: timedelta = Field(
+    proof_window_network: Length = Field(
         default=timedelta(minutes=15),
         description="for how long flow logs must show no traffic before isolation is proven",
     )
-    proof_window_identity: timedelta = Field(
+    proof_window_identity: Length = Field(
         default=timedelta(minutes=30),
         description="for how long CloudTrail must show no call before a revocation is proven",
     )
