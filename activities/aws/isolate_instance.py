@@ -1,5 +1,6 @@
 """Isolation of an EC2 instance: cut off on every interface, and kept as it is."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -57,6 +58,13 @@ TAKING_OUT: tuple[Part, ...] = (
     _peers.PART,
 )
 PARTS = (*KEEPING, *TAKING_OUT)
+# The way back, in steps. Auto Scaling takes no change of an instance that is on its way into
+# service, so protection from scale-in goes while it is in standby.
+BACK: tuple[tuple[Part, ...], ...] = (
+    (_scaling.PROTECTION,),
+    TAKING_OUT,
+    tuple(part for part in KEEPING if part is not _scaling.PROTECTION),
+)
 
 _READS = (
     "autoscaling:DescribeAutoScalingInstances",
@@ -170,7 +178,7 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
     """Keep it and what it holds, take it out of what it is part of, then cut it off.
 
     A part that fails does not keep the next from being done, and least of all the last. What may
-    go better later is raised in the end, so that somebody tries again.
+    go better later is raised in the end, so that somebody tries again; the rest shows in verify.
     """
     if not plan.calls:
         return receipt(plan)
@@ -194,7 +202,7 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
         )
         failed += more
         failed += _swap.make(plan, sight, todo, ready, passages, aws)
-        _raise_what_may_pass(failed)
+        _raise_worst(error for error in failed if error.retryable)
     created = {vpc: id for vpc, id in ready.items() if _quarantine.creation_in(plan, vpc)}
     return receipt(plan, permit.made, created=created)
 
@@ -219,10 +227,9 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
     todo, changed = restorable(plan.model_copy(update={"changes": ours}), now)
     with aws.only(plan.undo) as permit:
         failed = [*seen.errors, *_swap.undo(way_back, todo, aws)]
-        failed += _isolation.carry_out(aws, UNDOING, TAKING_OUT, todo)
-        failed += _isolation.carry_out(aws, UNDOING, KEEPING, todo)
-        for error in (error for error in failed if not isinstance(error, NotFound)):
-            raise error
+        for parts in BACK:
+            failed += _isolation.carry_out(aws, UNDOING, parts, todo)
+        _raise_worst(error for error in failed if not isinstance(error, NotFound))
     lacking = (str(error) for error in failed)
     left = (*gone, *way_back.left(todo), *changed, *lacking)
     return receipt(plan, permit.made, left=left)
@@ -236,7 +243,7 @@ ACTION = Action(
     verify=verify,
     revert=revert,
     params=Params,
-    evidence_first=("snapshot_volumes",),
+    evidence_first={Kind.INSTANCE: ("snapshot_volumes", "capture_memory")},
     permissions=Permissions(
         plan=(
             *_READS,
@@ -338,12 +345,8 @@ def _calls(changes: tuple[Change, ...], swap: Swap) -> tuple[Call, ...]:
 def _undo(changes: tuple[Change, ...], swap: Swap) -> tuple[Call, ...]:
     if not changes:
         return ()
-    back = changes[::-1]
-    return (
-        *swap.undo,
-        *_isolation.calls(UNDOING, TAKING_OUT, back),
-        *_isolation.calls(UNDOING, KEEPING, back),
-    )
+    back = (_isolation.calls(UNDOING, parts, changes[::-1]) for parts in BACK)
+    return (*swap.undo, *(call for calls in back for call in calls))
 
 
 def _refusals(instance: dict[str, Any], sight: Sight) -> tuple[str, ...]:
@@ -385,7 +388,8 @@ def _summary(
     if refusals:
         return f"{name} cannot be isolated."
     moved = sum(change.attribute == GROUPS for change in changes)
-    besides = [part.name for part in PARTS[1:] if any(map(part.owns, changes))]
+    parts = (part for part in PARTS if part is not _marking.PART)
+    besides = [part.name for part in parts if any(map(part.owns, changes))]
     also = f"; also set: {', '.join(besides)}" if besides else ""
     if not moved:
         rules = f", but {_quarantine.NAME} has rules, which go" if sight.rules else ""
@@ -426,8 +430,10 @@ def _look_around(case: Case, sight: Sight, look: Look, swap: Swap, calls: tuple[
 
 def _look(plan: Plan, aws: Aws) -> Proof:
     case, now = Case(aws, plan.target), datetime.now(UTC)
-    changes = [change for change in plan.changes if not _marking.PART.owns(change)]
-    peers = [change for change in changes if _peers.PART.owns(change)]
+    peers = [change for change in plan.changes if _peers.PART.owns(change)]
+    # Tags keep nothing from passing, and peers are shown by what becomes of their packets.
+    apart = (_marking.PART, _peers.PART)
+    changes = [c for c in plan.changes if not any(part.owns(c) for part in apart)]
     sight, seen = both(
         aws, partial(_sight.read, case), partial(_isolation.read, case, PARTS, changes)
     )
@@ -479,7 +485,14 @@ def _todo(plan: Plan, case: Case, sight: Sight, seen: _isolation.Reading) -> tup
             if now.get((change.resource, change.attribute)) == change.before
             or sight.on_the_way(change)
         )
-    todo = outstanding(plan.model_copy(update={"changes": changes}), now)
+    # Where others took a rule's number, isolation does not wait for another vote on where it goes.
+    firm = tuple(
+        change
+        for change in changes
+        if not _peers.PART.owns(change)
+        or now.get((change.resource, change.attribute)) in (change.before, change.after)
+    )
+    todo = outstanding(plan.model_copy(update={"changes": firm}), now)
     _expect_as_planned(plan, sight)
     return todo
 
@@ -493,11 +506,10 @@ def _expect_as_planned(plan: Plan, sight: Sight) -> None:
         _quarantine.expect_planned(group, plan)
 
 
-def _raise_what_may_pass(failed: list[CloudError]) -> None:
-    """Raise the first failure that trying again can mend; the others show in verify."""
-    for error in failed:
-        if error.retryable:
-            raise error
+def _raise_worst(failed: Iterable[CloudError]) -> None:
+    """Raise a failure if there is one, and rather one that trying again can mend."""
+    if worst := sorted(failed, key=lambda error: not error.retryable):
+        raise worst[0]
 
 
 def _still_there(
