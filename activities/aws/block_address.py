@@ -328,7 +328,7 @@ class _Planner:
                     _subnets.denial,
                     acl,
                     network,
-                    subnets.ids,
+                    self._all_subnets(),
                     subnets.balancer,
                     band=self.params.band,
                     limit=self.around.limit,
@@ -337,6 +337,10 @@ class _Planner:
                 )
                 id = acl["NetworkAclId"]
                 yield self._made(f"{id}/{network}", id, network, make)
+
+    def _all_subnets(self) -> list[str]:
+        crossings = self.around.crossings
+        return [id for one in crossings if isinstance(one, Subnets) for id in one.ids]
 
     def _fitted(
         self, acl: dict[str, Any], subnets: Subnets, networks: Sequence[Network]
@@ -351,7 +355,9 @@ class _Planner:
                 fits += alike
                 continue
             vpc = acl["VpcId"]
-            if firewall := _firewall.on_route(self.aws, vpc, subnets.ids):
+            look = partial(_firewall.on_route, self.aws, vpc, subnets.ids)
+            firewall, _ = _tried("firewalls on the route", look, None)
+            if firewall:
                 over = missing[free:]
                 fits += [network for network in alike if network not in over]
                 yield from ((network, firewall) for network in over)
@@ -402,6 +408,10 @@ class _Planner:
             parts = make()
         except Refused as refusal:
             return self._refused(lease, where, network, str(refusal))
+        except CloudError as error:
+            if error.retryable:
+                raise
+            return self._refused(lease, where, network, str(error))  # the other places go on
         address = _ours.shown(network)
         return Plan(
             action="aws.block_address",

@@ -371,7 +371,7 @@ def test_full_acl_is_refused_with_another_way(aws: Aws, scene: Scene, ec2: Any) 
 
     (refusal,) = plan.refusals
     assert refusal.startswith(
-        f"{scene.public_acl_id} ingress (IPv4) is full, 19 of 19 rules used, and 2 kept free for people"
+        f"{scene.public_acl_id} ingress (IPv4) is full, 19 of 19 rules used, and 2 kept free"
     )
     assert plan.calls == ()
 
