@@ -163,10 +163,15 @@ class ContainmentWorkflow:
         self, phase: str, plan: Plan, result: type[T], patience: timedelta, by: str = ""
     ) -> T:
         """Have workers that may act there do one phase of a plan."""
-        work = Work(plan=plan, by=by)
+        work = Work(plan=plan, by=by, applied=self._applied_at(plan))
         return await call(
             f"{plan.action}.{phase}", work, result, patience, phase, queue=self._queue
         )
+
+    def _applied_at(self, plan: Plan) -> datetime | None:
+        """Return when the plan was last carried out, as far as anything had to be done for it."""
+        done = (r.at for r in self._receipts if r.plan_digest == plan.digest and r.calls)
+        return max(done, default=None)
 
     # Watching
 

@@ -51,6 +51,7 @@ from workflows.calls import PATIENCE, PATIENCE_TO_FOLLOW, PATIENCE_TO_REVERT, ca
 # How often evidence that is still being made is looked at, and for how long.
 FIRST_LOOK = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=5)
+LONGEST_PAUSE_TO_END = timedelta(seconds=30)  # where containment waits for the end
 EVIDENCE_PATIENCE = timedelta(hours=24)
 
 # How often a step is planned again because its target changed: people would be asked without end.
@@ -447,6 +448,8 @@ class IncidentWorkflow:
         """
         pause, until = FIRST_LOOK, workflow.now() + EVIDENCE_PATIENCE
         work, queue = self._work(key, plan), self._queue(plan.target.subject)
+        ends = self._steps[key].capability.barrier is Barrier.ENDED
+        longest = LONGEST_PAUSE_TO_END if ends else LONGEST_PAUSE
         while True:
             proof = await call(
                 f"{plan.action}.verify", work, Proof, PATIENCE_TO_FOLLOW, f"{key}: verify", queue
@@ -454,7 +457,7 @@ class IncidentWorkflow:
             if proof.verdict is not Verdict.PENDING or workflow.now() > until:
                 return proof
             await workflow.sleep(pause, summary=f"{key}: under way")
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, longest)
             receipt = await self._carry_out(key, plan, PATIENCE_TO_FOLLOW)
             if receipt.calls:
                 self._set(key, receipts=(*self._steps[key].receipts, receipt))

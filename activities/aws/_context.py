@@ -1,4 +1,4 @@
-"""What AWS says of a subject and around it: gathered in two waves, and as a document."""
+"""What AWS says of a subject and around it now: gathered in two waves, and as a document."""
 
 import base64
 import json
@@ -13,16 +13,10 @@ from botocore.exceptions import BotoCoreError
 from activities.aws import _facts
 from activities.aws._facts import Read, Reads
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, NotFound, Throttled
-from firedoor.model.finding import Kind, Principal, PrincipalType, Resource
+from firedoor.errors import CloudError, NotFound, Refused, Throttled
+from firedoor.model.finding import Kind, Principal, Resource
 
 Facts = Mapping[str, Any]
-
-EVENTS_PAGES = 4
-"""Pages of 50 CloudTrail events for each name that is looked up."""
-
-EVENTS_PAUSE = 0.5
-"""Seconds between lookups: AWS allows two a second in an account and region."""
 
 ATTEMPTS = 3
 """Tries of a read that AWS throttles: all of them start at the same moment."""
@@ -31,7 +25,7 @@ ATTEMPTS = 3
 PERMISSIONS = (
     "autoscaling:DescribeAutoScalingInstances",
     "cloudtrail:DescribeTrails",
-    "cloudtrail:LookupEvents",
+    "cloudtrail:GetTrailStatus",
     "ec2:DescribeAddresses",
     "ec2:DescribeFlowLogs",
     "ec2:DescribeIamInstanceProfileAssociations",
@@ -51,14 +45,23 @@ PERMISSIONS = (
     "ec2:DescribeVpcs",
     "ec2:GetConsoleOutput",
     "ec2:GetConsoleScreenshot",
+    "ecs:DescribeClusters",
+    "ecs:DescribeServices",
+    "ecs:DescribeTaskDefinition",
+    "ecs:DescribeTasks",
+    "ecs:ListServices",
+    "ecs:ListTasks",
     "eks:DescribeCluster",
     "eks:ListAccessEntries",
+    "eks:ListAddons",
     "eks:ListNodegroups",
+    "eks:ListPodIdentityAssociations",
     "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeTargetGroups",
     "elasticloadbalancing:DescribeTargetHealth",
     "guardduty:ListDetectors",
     "iam:GetAccessKeyLastUsed",
+    "iam:GetAccountAuthorizationDetails",
     "iam:GetAccountPasswordPolicy",
     "iam:GetAccountSummary",
     "iam:GetGroupPolicy",
@@ -83,12 +86,19 @@ PERMISSIONS = (
     "iam:ListServiceSpecificCredentials",
     "iam:ListSigningCertificates",
     "iam:ListUserPolicies",
+    "lambda:GetFunctionConcurrency",
     "lambda:GetFunctionConfiguration",
     "lambda:GetPolicy",
+    "lambda:ListAliases",
     "lambda:ListEventSourceMappings",
     "lambda:ListFunctionUrlConfigs",
+    "lambda:ListVersionsByFunction",
+    "rds:DescribeDBClusterSnapshots",
     "rds:DescribeDBClusters",
     "rds:DescribeDBInstances",
+    "rds:DescribeDBLogFiles",
+    "rds:DescribeDBSnapshots",
+    "rds:DescribeEvents",
     "s3:GetBucketAcl",
     "s3:GetBucketCORS",
     "s3:GetBucketLocation",
@@ -111,29 +121,29 @@ PERMISSIONS = (
 )
 
 
-def capture(
-    subject: Resource | Principal, aws: Aws, since: datetime, until: datetime
-) -> tuple[dict[str, Any], dict[str, str]]:
+def capture(subject: Resource | Principal, aws: Aws) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what could be read, by name, and why the rest could not.
 
     What does not exist is captured as None: that there is no bucket policy is a fact.
     """
-    captured, missing = _gather(aws, _first(subject, aws, since, until))
-    further, also_missing = _gather(aws, _second(subject, aws, captured))
-    return captured | further, missing | also_missing
+    captured, missing = gather(aws, _first(subject, aws))
+    further, also_missing = gather(aws, _second(subject, aws, captured))
+    missing |= also_missing | _facts.out_of_reach(subject)
+    return captured | further, missing
+
+
+def gather(aws: Aws, reads: Reads) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what these reads gave, and why some gave nothing."""
+    attempts = aws.together(*(partial(_attempt, read) for read in reads.values()))
+    answers = dict(zip(reads, attempts, strict=True))
+    captured = {name: value for name, (value, reason) in answers.items() if not reason}
+    return captured, {name: reason for name, (_, reason) in answers.items() if reason}
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
     """Return a document as sorted JSON in UTF-8, times in UTC."""
     text = json.dumps(document, default=_plain, ensure_ascii=False, indent=2, sort_keys=True)
     return text.encode(errors="backslashreplace")  # consoles print anything
-
-
-def _gather(aws: Aws, reads: Reads) -> tuple[dict[str, Any], dict[str, str]]:
-    attempts = aws.together(*(partial(_attempt, read) for read in reads.values()))
-    answers = dict(zip(reads, attempts, strict=True))
-    captured = {name: value for name, (value, reason) in answers.items() if not reason}
-    return captured, {name: reason for name, (_, reason) in answers.items() if reason}
 
 
 def _attempt(read: Read) -> tuple[Any, str]:
@@ -146,19 +156,13 @@ def _attempt(read: Read) -> tuple[Any, str]:
             if attempt == ATTEMPTS:
                 return None, str(error)
             time.sleep(attempt)
-        except (CloudError, BotoCoreError) as error:
+        except (CloudError, Refused, BotoCoreError) as error:
             return None, str(error)
     return None, ""
 
 
-def _first(subject: Resource | Principal, aws: Aws, since: datetime, until: datetime) -> Reads:
-    events = partial(_events, aws, since=since, until=until)
-    reads = _facts.of_kind(subject, aws) | {
-        "events": lambda: {
-            f"{attribute} {value}": events(attribute, value)
-            for attribute, value in _looked_up(subject, aws)
-        }
-    }
+def _first(subject: Resource | Principal, aws: Aws) -> Reads:
+    reads = _facts.of_kind(subject, aws)
     if subject.id.startswith("arn:"):
         reads["tags"] = partial(_facts.tags, aws, subject.id)
     return reads
@@ -166,51 +170,31 @@ def _first(subject: Resource | Principal, aws: Aws, since: datetime, until: date
 
 def _second(subject: Resource | Principal, aws: Aws, facts: Facts) -> Reads:
     """Read what only the first wave can point to."""
-    if subject.kind is not Kind.INSTANCE:
-        return {}
+    match subject.kind:
+        case Kind.INSTANCE:
+            return _about_instance(aws, facts)
+        case Kind.FUNCTION:
+            role = (facts.get("function") or {}).get("Role", "").rpartition("/")[2]
+            return {f"role {role}": partial(_facts.role, aws, role)} if role else {}
+        case Kind.WORKLOAD:
+            return _facts.around_tasks(aws, facts.get("tasks") or ())
+        case _:
+            return {}
+
+
+def _about_instance(aws: Aws, facts: Facts) -> Reads:
     interfaces = facts.get("interfaces") or ()
     reads = _facts.around(aws, interfaces)
     for association in facts.get("instance profile associations") or ():
         profile = association["IamInstanceProfile"]["Arn"].rpartition("/")[2]
         reads[f"instance profile {profile}"] = partial(_facts.profile, aws, profile)
+    images = {i["ImageId"] for r in facts.get("instance") or () for i in r["Instances"]}
+    for image in sorted(images):
+        # An image of somebody else can be taken away at any time.
+        reads[f"image {image}"] = partial(aws.client("ec2").describe_images, ImageIds=[image])
     if interfaces:
         reads["target groups"] = partial(_facts.target_groups, aws, interfaces)
     return reads
-
-
-def _looked_up(subject: Resource | Principal, aws: Aws) -> list[tuple[str, str]]:
-    """Return by what CloudTrail finds the events of a subject."""
-    match subject:
-        case Principal(type=PrincipalType.USER | PrincipalType.ROOT, name=name):
-            return [("Username", name), ("ResourceName", name)]
-        case Principal(type=PrincipalType.ROLE, name=name):
-            arn = f"arn:{aws.partition}:iam::{subject.account}:role/{name}"
-            return [("ResourceName", name), ("ResourceName", arn)]
-        case Resource(kind=Kind.INSTANCE, id=id):
-            # The session of an instance's role is named after the instance.
-            return [("Username", id), ("ResourceName", id)]
-        case _:
-            return [("ResourceName", subject.id)]
-
-
-def _events(
-    aws: Aws, attribute: str, value: str, *, since: datetime, until: datetime
-) -> dict[str, Any]:
-    """Read the newest events, and say whether there are more."""
-    parameters: dict[str, Any] = {
-        "LookupAttributes": [{"AttributeKey": attribute, "AttributeValue": value}],
-        "StartTime": since,
-        "EndTime": until,
-    }
-    events: list[Any] = []
-    for _ in range(EVENTS_PAGES):
-        answer = aws.client("cloudtrail").lookup_events(**parameters)
-        time.sleep(EVENTS_PAUSE)
-        events += answer["Events"]
-        if (token := answer.get("NextToken")) is None:
-            return {"events": events, "complete": True}
-        parameters["NextToken"] = token
-    return {"events": events, "complete": False}
 
 
 def _without_metadata(value: Any) -> Any:

@@ -1,7 +1,6 @@
-"""The context of a subject: what AWS says of it and around it, kept before anything is changed."""
+"""The context of a subject: what AWS says of it now, and what the logs say of its past."""
 
 import base64
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,11 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
-from activities.aws import _context, _facts
+from activities.aws import _context, _facts, _history
 from firedoor import evidence
 from firedoor.action import Action, Permissions, proof, receipt
 from firedoor.cloud.aws import Aws
-from firedoor.errors import FiredoorError
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
 from firedoor.model.evidence import Evidence
@@ -27,6 +25,9 @@ class Params(Model):
 
     hours: int = Field(
         default=24, ge=1, le=90 * 24, description="how far back CloudTrail events are captured"
+    )
+    flow_hours: int = Field(
+        default=3, ge=1, le=72, description="how far back the flows of an instance are captured"
     )
 
 
@@ -49,33 +50,43 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:  # noqa:
 def apply(plan: Plan, aws: Aws) -> Receipt:
     """Read everything side by side and store it, unless that was done before.
 
-    A read that is denied or that AWS does not offer here is stored as such and stops no other.
+    At first only what is so now, as containment changes that, and waits for it; when called again,
+    the past. A read that is denied or that AWS does not offer here is stored as such and stops no
+    other.
     """
-    at = datetime.now(UTC)
     kept = evidence.recorded(plan.digest)
     if not kept:
-        since = plan.target.at - timedelta(hours=Params.model_validate(plan.params).hours)
-        captured, missing = _context.capture(plan.target.subject, aws, since, at)
-        kept = evidence.record(plan.digest, _keep(plan, captured, missing, at, aws))
-    return receipt(plan, evidence=kept)
+        return receipt(plan, evidence=evidence.record(plan.digest, _present(plan, aws)))
+    past = evidence.recorded(_past(plan))
+    if not past:
+        past = evidence.record(_past(plan), [_history_of(plan, aws)])
+    return receipt(plan, evidence=(*kept, *past))
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:  # noqa: ARG001 - the store is asked, not AWS
     """Read the stored documents back, compare their hashes, and name what could not be captured."""
-    kept = evidence.recorded(plan.digest)
-    checks = [_stored(entry) for entry in kept] or [
-        Check(name="context", ok=False, detail="nothing was stored")
-    ]
+    present, past = evidence.recorded(plan.digest), evidence.recorded(_past(plan))
+    if not present:
+        missing = Check(name="context", ok=False, detail="nothing was stored")
+        return proof(plan, [missing], verdict=Verdict.UNPROVEN)
+    read = [evidence.checked(entry) for entry in (*present, *past)]
+    checks = [check for _, check in read]
     proven = all(check.ok for check in checks)
     if proven:
-        document = json.loads(evidence.fetch(kept[0].uri))
-        proven = bool(document["captured"])
+        documents = [json.loads(read[0][0]), *(json.loads(read[-1][0]) for _ in past)]
+        proven = bool(documents[0]["captured"])
         # Gaps do not make what was captured less true, but everybody must see them.
         checks += [
             Check(name=name, ok=False, detail=f"not captured: {reason}")
+            for document in documents
             for name, reason in document["not captured"].items()
         ]
-    return proof(plan, checks, verdict=Verdict.PROVEN if proven else Verdict.UNPROVEN)
+        checks += [check for entry in (*present, *past) for check in _locked(entry)]
+    verdict = Verdict.PROVEN if proven else Verdict.UNPROVEN
+    if proven and not past:
+        verdict = Verdict.PENDING
+        checks.append(Check(name="history", ok=False, detail="events and flows come next"))
+    return proof(plan, checks, verdict=verdict, evidence=(*present, *past))
 
 
 ACTION = Action(
@@ -85,43 +96,69 @@ ACTION = Action(
     apply=apply,
     verify=verify,
     params=Params,
-    permissions=Permissions(plan=(), apply=_context.PERMISSIONS),
+    permissions=Permissions(
+        plan=(), apply=tuple(sorted({*_context.PERMISSIONS, *_history.PERMISSIONS}))
+    ),
     techniques=("T1078.004", "T1098", "T1530", "T1552.005", "T1578"),
     countermeasures=("D3-AI", "D3-CI"),
     function="RS.AN",
 )
 
 
-def _keep(
-    plan: Plan,
-    captured: Mapping[str, Any],
-    missing: Mapping[str, str],
-    at: datetime,
-    aws: Aws,
-) -> list[Evidence]:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", plan.target.subject.id)[-100:]
+def _past(plan: Plan) -> str:
+    """Return under what the evidence of the past is written down."""
+    return f"{plan.digest}-history"
+
+
+def _present(plan: Plan, aws: Aws) -> list[Evidence]:
+    at = datetime.now(UTC)
+    captured, missing = _context.capture(plan.target.subject, aws)
     kept = []
     if shot := captured.get(_facts.SCREENSHOT):
-        kept.append(evidence.keep(base64.b64decode(shot["ImageData"]), f"{name}-console.jpg", at))
+        kept.append(_keep(plan, "console.jpg", base64.b64decode(shot["ImageData"]), at))
         captured = {**captured, _facts.SCREENSHOT: kept[0].model_dump(mode="json")}
-    document = {
-        "incident": plan.target.incident,
-        "step": plan.target.step,
-        "plan": plan.digest,
-        "subject": plan.target.subject.model_dump(mode="json"),
-        "region": aws.region,
-        "taken_at": at,
-        "taken_by": aws.identity,
-        "captured": captured,
-        "not captured": missing,
-    }
-    return [evidence.keep(_context.canonical(document), f"{name}-context.json", at), *kept]
+    document = _document(plan, captured, missing, at, aws)
+    return [_keep(plan, "context.json", document, at), *kept]
 
 
-def _stored(entry: Evidence) -> Check:
-    try:
-        content = evidence.fetch(entry.uri)
-    except FiredoorError as error:
-        return Check(name=entry.name, ok=False, detail=str(error))
-    same = hashlib.sha256(content).hexdigest() == entry.sha256
-    return Check(name=entry.name, ok=same, detail=entry.uri if same else f"{entry.uri} was altered")
+def _history_of(plan: Plan, aws: Aws) -> Evidence:
+    params, at = Params.model_validate(plan.params), datetime.now(UTC)
+    past = _history.Past(
+        events=plan.target.at - timedelta(hours=params.hours),
+        flows=plan.target.at - timedelta(hours=params.flow_hours),
+        until=at,
+    )
+    captured, missing = _history.capture(plan.target.subject, aws, past)
+    return _keep(plan, "history.json", _document(plan, captured, missing, at, aws), at)
+
+
+def _document(
+    plan: Plan, captured: Mapping[str, Any], missing: Mapping[str, str], at: datetime, aws: Aws
+) -> bytes:
+    return _context.canonical(
+        {
+            "incident": plan.target.incident,
+            "step": plan.target.step,
+            "plan": plan.digest,
+            "subject": plan.target.subject.model_dump(mode="json"),
+            "region": aws.region,
+            "taken_at": at,
+            "taken_by": aws.identity,
+            "captured": captured,
+            "not captured": missing,
+        }
+    )
+
+
+def _keep(plan: Plan, what: str, content: bytes, at: datetime) -> Evidence:
+    subject = re.sub(r"[^A-Za-z0-9._-]+", "-", plan.target.subject.id)[-100:]
+    return evidence.keep(content, f"{subject}-{what}", at)
+
+
+def _locked(entry: Evidence) -> list[Check]:
+    """Say whether a document in a bucket can be altered there; a directory locks nothing."""
+    if not entry.uri.startswith("s3://"):
+        return []
+    held = evidence.lock(entry.uri)
+    detail = held or "it can be altered and deleted: its bucket has no Object Lock, or we no right"
+    return [Check(name=f"Object Lock of {entry.name}", ok=held is not None, detail=detail)]

@@ -132,6 +132,7 @@ ACTION = Action(
             "kms:CreateGrant",
             # What EBS does with the keys in our name when it copies.
             "kms:Decrypt",
+            "kms:DescribeKey",
             "kms:GenerateDataKeyWithoutPlaintext",
             "kms:ListGrants",
             "kms:ReEncryptFrom",

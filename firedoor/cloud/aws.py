@@ -115,6 +115,7 @@ class Aws:
     incident = ""
     by = ""
     roles: Roles = staticmethod(by_settings)
+    applied: datetime | None = None  # when the plan that is verified was applied, if that is known
 
     def __init__(self, account: str, region: str, session: boto3.Session) -> None:
         self.account = account
@@ -141,6 +142,12 @@ class Aws:
         """Return the same clients, for what they do elsewhere on behalf of an incident."""
         same = copy(self)
         same.incident, same.by, same.roles = incident, by, roles
+        return same
+
+    def after(self, applied: datetime | None) -> "Aws":
+        """Return the same clients, to verify what was applied at an instant."""
+        same = copy(self)
+        same.applied = applied
         return same
 
     def call(self, call: Call) -> dict[str, Any]:

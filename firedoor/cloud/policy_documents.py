@@ -30,7 +30,13 @@ QUEUE = (
     "sqs:ReceiveMessage",
 )  # fmt: skip
 DEAD_LETTERS = ("sqs:GetQueueUrl", "sqs:SendMessage")
-EVIDENCE = ("s3:GetObject", "s3:PutObject")
+EVIDENCE = (
+    "s3:GetObject",
+    "s3:GetObjectLegalHold",
+    "s3:GetObjectRetention",
+    "s3:PutObject",
+    "s3:PutObjectLegalHold",
+)
 
 
 class Phase(StrEnum):
@@ -216,5 +222,5 @@ def _evidence(place: str, partition: str) -> list[Document]:
     return [
         _allow("KeepEvidence", EVIDENCE, objects),
         # Without it S3 answers "access denied" for what is not there yet.
-        _allow("MissEvidence", ("s3:ListBucket",), bucket),
+        _allow("MissEvidence", ("s3:GetBucketObjectLockConfiguration", "s3:ListBucket"), bucket),
     ]

@@ -8,11 +8,15 @@ from typing import Any, Self
 
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
+from moto.ec2.models.instances import Instance
 from moto.moto_api._internal.models import moto_api_backend
 
 # moto's models hold locks, each of which guards one object: a copy needs one of its own.
 for make in (threading.Lock, threading.RLock, threading.Condition):
     copyreg.pickle(type(make()), lambda _, make=make: (make, ()))  # type: ignore[misc]
+
+# What moto forgets is collected late: an instance would free its address in the restored subnet.
+del Instance.__del__
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from activities.aws import capture_context
+from activities.aws import _history, capture_context
 from activities.aws.capture_context import ACTION, Params, apply, verify
 from firedoor.cloud.aws import Aws
 from firedoor.lab.scene import Scene
@@ -23,6 +23,7 @@ from firedoor.model.plan import Plan, Receipt, Target, Verdict
 from firedoor.settings import settings
 from firedoor.testing import NOW
 
+REGIONS = _history._regions
 JPEG = b"\xff\xd8\xff\xe0 a screen"
 
 
@@ -44,10 +45,24 @@ def principal(kind: PrincipalType, name: str) -> Principal:
     )
 
 
-def planned(subject: Resource | Principal, aws: Aws) -> Plan:
+def planned(subject: Resource | Principal, aws: Aws, **params: int) -> Plan:
     target = Target(subject=subject, incident="incident/1", step="context", at=NOW)
-    (plan,) = capture_context.plan(target, Params(), aws)
+    (plan,) = capture_context.plan(target, Params(**params), aws)
     return plan
+
+
+def remembered(subject: Resource | Principal, aws: Aws, **params: int) -> Any:
+    """Apply until the past is captured too, and return that document."""
+    plan = planned(subject, aws, **params)
+    apply(plan, aws)
+    return json.loads(content(apply(plan, aws).evidence[-1]))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask nowhere else than at home, and wait for nothing."""
+    monkeypatch.setattr(_history, "EVENTS_PAUSE", 0)
+    monkeypatch.setattr(_history, "_regions", lambda _, aws: [aws.region])
 
 
 def content(evidence: Evidence) -> bytes:
@@ -202,12 +217,17 @@ def test_bucket_of_another_account_is_not_taken_for_ours(scene: Scene, aws: Aws)
 def test_events_are_read_page_after_page_and_no_further_than_a_limit(
     scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activities.aws._context.EVENTS_PAUSE", 0)
-    answer(aws, "cloudtrail", "LookupEvents", {"Events": [{"EventId": "1"}], "NextToken": "more"})
+    monkeypatch.setattr(_history, "EVENTS_PAGES", 3)
+    event = {"EventId": "1", "EventTime": NOW}
+    answer(aws, "cloudtrail", "LookupEvents", {"Events": [event], "NextToken": "more"})
 
-    found = captured(principal(PrincipalType.USER, "alice"), aws)["events"]
+    found = remembered(principal(PrincipalType.USER, "alice"), aws, hours=2160)
 
-    assert found["Username alice"] == {"events": [{"EventId": "1"}] * 4, "complete": False}
+    (events,) = found["captured"].values()
+    assert [one["EventId"] for one in events["Username alice"]["events"]] == ["1"] * 3
+    assert found["not captured"]["events in us-east-1: Username alice"].startswith(
+        "only the newest 3 are, there are more before 20"
+    )
 
 
 def test_events_are_bounded_in_time(scene: Scene, aws: Aws) -> None:
@@ -219,11 +239,181 @@ def test_events_are_bounded_in_time(scene: Scene, aws: Aws) -> None:
 
     aws.client("cloudtrail").meta.events.register("before-call.cloudtrail.LookupEvents", look_up)
 
-    captured(resource(Kind.INSTANCE, scene.web_id), aws)
+    remembered(resource(Kind.INSTANCE, scene.web_id), aws, hours=2160)
 
     by = [request["LookupAttributes"][0]["AttributeKey"] for request in asked]
     assert by == ["Username", "ResourceName"]
-    assert asked[0]["StartTime"] == NOW.timestamp() - 24 * 3600
+    assert asked[0]["StartTime"] == NOW.timestamp() - 90 * 24 * 3600
+
+
+def test_lookup_that_stays_throttled_keeps_what_was_read(
+    scene: Scene, aws: Aws, lab: EmulatedAws
+) -> None:
+    calls = 0
+
+    def look_up(**_: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            refusal = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
+            return AWSResponse("", 400, {}, None), refusal
+        event = {"EventId": "1", "EventTime": NOW}
+        return AWSResponse("", 200, {}, None), {"Events": [event], "NextToken": "more"}
+
+    aws.client("cloudtrail").meta.events.register("before-call.cloudtrail.LookupEvents", look_up)
+
+    found = remembered(resource(Kind.BUCKET, scene.bucket), aws)
+
+    (events,) = found["captured"].values()
+    assert len(events[f"ResourceName {scene.bucket}"]["events"]) == 1
+    assert len(found["not captured"]) == 1
+
+
+def test_events_of_a_principal_are_looked_up_in_every_region(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    regions = {"Regions": [{"RegionName": "eu-west-1"}, {"RegionName": "us-east-1"}]}
+    answer(aws, "ec2", "DescribeRegions", regions)
+
+    assert _history._regions(principal(PrincipalType.USER, "alice"), aws) == [
+        "us-east-1",
+        "eu-west-1",
+    ]
+    assert _history._regions(resource(Kind.BUCKET, scene.bucket), aws) == ["us-east-1"]
+
+
+def flow_log(scene: Scene, **destination: Any) -> str:
+    answer = boto3.client("ec2").create_flow_logs(
+        ResourceIds=[scene.vpc_id], ResourceType="VPC", TrafficType="ALL", **destination
+    )
+    return str(answer["FlowLogIds"][0])
+
+
+def test_flows_round_the_time_are_captured(scene: Scene, aws: Aws) -> None:
+    logs = boto3.client("logs")
+    logs.create_log_group(logGroupName="flows")
+    role = "arn:aws:iam::123456789012:role/flows"
+    id = flow_log(scene, LogGroupName="flows", DeliverLogsPermissionArn=role)
+    at = int(datetime.now(UTC).timestamp() * 1000)
+    for stream, line in ((f"{scene.web_interface_id}-all", "ours"), ("eni-0-all", "not ours")):
+        logs.create_log_stream(logGroupName="flows", logStreamName=stream)
+        events = [{"timestamp": at, "message": line}]
+        logs.put_log_events(logGroupName="flows", logStreamName=stream, logEvents=events)
+
+    found = remembered(resource(Kind.INSTANCE, scene.web_id), aws, flow_hours=72)
+
+    flows = found["captured"][f"flows in {id}"]
+    assert [(one["stream"], one["line"]) for one in flows["records"]] == [
+        (f"{scene.web_interface_id}-all", "ours")
+    ]
+    assert flows["complete"]
+
+
+def test_flows_in_a_bucket_are_listed_by_day(scene: Scene, aws: Aws) -> None:
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="example-flows")
+    id = flow_log(scene, LogDestinationType="s3", LogDestination="arn:aws:s3:::example-flows/net")
+    folder = f"net/AWSLogs/123456789012/vpcflowlogs/us-east-1/{datetime.now(UTC):%Y/%m/%d}"
+    s3.put_object(Bucket="example-flows", Key=f"{folder}/a.log.gz", Body=b"flows")
+    s3.put_object(Bucket="example-flows", Key="net/AWSLogs/other/a.log.gz", Body=b"flows")
+
+    found = remembered(resource(Kind.INSTANCE, scene.web_id), aws)
+
+    (listed,) = found["captured"][f"flows in {id}"]["objects"]
+    assert (listed["uri"], listed["bytes"]) == (f"s3://example-flows/{folder}/a.log.gz", 5)
+
+
+def test_more_flows_than_are_read_are_named_as_missing(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_history, "OBJECTS", 1)
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="example-flows")
+    id = flow_log(scene, LogDestinationType="s3", LogDestination="arn:aws:s3:::example-flows")
+    folder = f"AWSLogs/123456789012/vpcflowlogs/us-east-1/{datetime.now(UTC):%Y/%m/%d}"
+    for name in "ab":
+        s3.put_object(Bucket="example-flows", Key=f"{folder}/{name}", Body=b"")
+
+    found = remembered(resource(Kind.INSTANCE, scene.web_id), aws)
+
+    assert len(found["captured"][f"flows in {id}"]["objects"]) == 1
+    assert found["not captured"][f"flows in {id}"].startswith("only a part is")
+
+
+def test_hive_folders_are_found_too(aws: Aws) -> None:
+    log = {"DestinationOptions": {"HiveCompatiblePartitions": True}}
+    past = _history.Past(events=NOW, flows=NOW - timedelta(days=1), until=NOW)
+
+    assert list(_history._folders(aws, log, "", past)) == [
+        "AWSLogs/aws-account-id=123456789012/aws-service=vpcflowlogs/aws-region=us-east-1/"
+        f"year={day:%Y}/month={day:%m}/day={day:%d}/"
+        for day in (NOW - timedelta(days=1), NOW)
+    ]
+
+
+def test_instance_without_flow_logs_says_so(scene: Scene, aws: Aws) -> None:
+    plan = planned(resource(Kind.INSTANCE, scene.web_id), aws)
+    apply(plan, aws)
+    apply(plan, aws)
+
+    proof = verify(plan, aws)
+
+    (gap,) = [check for check in proof.checks if check.name == "flows"]
+    assert gap.detail == (
+        "not captured: no flow log is configured for its interfaces, subnets or VPC"
+    )
+    assert proof.verdict is Verdict.PROVEN
+
+
+def test_past_comes_after_what_containment_waits_for(
+    scene: Scene, aws: Aws, lab: EmulatedAws
+) -> None:
+    plan = planned(resource(Kind.INSTANCE, scene.web_id), aws)
+    lab.control("DELETE", "firedoor/calls")
+
+    first = apply(plan, aws)
+    looked_up = [c for c in lab.control("GET", "firedoor/calls") if c["service"] == "cloudtrail"]
+    pending = verify(plan, aws)
+    second = apply(plan, aws)
+
+    assert looked_up == []
+    assert pending.verdict is Verdict.PENDING
+    assert second.evidence[:-1] == first.evidence
+    assert second.evidence[-1].name == f"{scene.web_id}-history.json"
+
+
+def test_function_is_captured_with_its_role(scene: Scene, aws: Aws) -> None:
+    boto3.client("lambda").create_function(
+        FunctionName="resize",
+        Runtime="python3.12",
+        Role=scene.role_arn,
+        Handler="x.y",
+        Code={"ZipFile": b"PK"},
+    )
+
+    found = captured(resource(Kind.FUNCTION, "resize"), aws)
+
+    assert found["function"]["FunctionName"] == "resize"
+    assert found[f"role {scene.role_name}"]["role"]["Arn"] == scene.role_arn
+    assert [version["Version"] for version in found["versions"]] == ["$LATEST"]
+
+
+def test_account_is_captured_with_its_identities_and_trails(scene: Scene, aws: Aws) -> None:
+    boto3.client("s3").create_bucket(Bucket="example-trail")
+    boto3.client("cloudtrail").create_trail(Name="all", S3BucketName="example-trail")
+
+    found = captured(resource(Kind.ACCOUNT, "123456789012"), aws)
+
+    users = found["users, roles and policies"]["UserDetailList"]
+    assert [user["UserName"] for user in users] == ["alice"]
+    assert [trail["Status"]["IsLogging"] for trail in found["trails"]] == [False]
+
+
+def test_pods_are_named_as_out_of_reach(scene: Scene, aws: Aws) -> None:
+    receipt = apply(planned(resource(Kind.WORKLOAD, "prod/shop/deployments/web"), aws), aws)
+
+    assert document(receipt)["not captured"]["pods"].startswith("Kubernetes has them, not AWS")
 
 
 def test_denied_read_is_recorded_and_stops_no_other(
@@ -239,6 +429,7 @@ def test_denied_read_is_recorded_and_stops_no_other(
     plan = planned(resource(Kind.INSTANCE, scene.web_id), aws)
 
     found = document(apply(plan, aws))
+    apply(plan, aws)
     proof = verify(plan, aws)
 
     assert "UnauthorizedOperation" in found["not captured"]["volumes"]
@@ -308,6 +499,7 @@ def test_evidence_carries_the_hash_of_what_is_stored(scene: Scene, aws: Aws) -> 
 def test_applying_twice_captures_once(scene: Scene, aws: Aws, lab: EmulatedAws) -> None:
     plan = planned(principal(PrincipalType.USER, "alice"), aws)
 
+    apply(plan, aws)
     first = apply(plan, aws)
     lab.control("DELETE", "firedoor/calls")
     second = apply(plan, aws)
@@ -350,12 +542,30 @@ def test_document_can_be_kept_in_a_bucket(
     plan = planned(principal(PrincipalType.USER, "alice"), aws)
 
     (evidence,) = apply(plan, aws).evidence
-    proof = verify(plan, aws)
     again = apply(plan, aws)
+    proof = verify(plan, aws)
 
     assert evidence.uri.startswith(f"s3://{scene.bucket}/kept/")
     assert proof.verdict is Verdict.PROVEN
-    assert again.evidence == (evidence,)
+    assert again.evidence[0] == evidence
+    locks = [check.ok for check in proof.checks if check.name.startswith("Object Lock")]
+    assert locks == [False, False]
+
+
+def test_document_in_a_bucket_with_object_lock_is_said_to_be_locked(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boto3.client("s3").create_bucket(Bucket="example-locked", ObjectLockEnabledForBucket=True)
+    monkeypatch.setenv("FIREDOOR_EVIDENCE", "s3://example-locked/kept")
+    settings.cache_clear()
+    plan = planned(principal(PrincipalType.USER, "alice"), aws)
+    apply(plan, aws)
+    apply(plan, aws)
+
+    proof = verify(plan, aws)
+
+    locks = [check.detail for check in proof.checks if check.name.startswith("Object Lock")]
+    assert (proof.verdict, locks) == (Verdict.PROVEN, ["legal hold", "legal hold"])
 
 
 # What IAM calls otherwise than the API does.
@@ -367,10 +577,13 @@ IAM_NAMES = {
     "GetBucketReplication": "GetReplicationConfiguration",
     "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
     "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+    "ListObjectsV2": "ListBucket",
 }
 
 
-def test_every_read_has_its_permission(scene: Scene, aws: Aws) -> None:
+def test_every_read_has_its_permission(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: set[str] = set()
 
     def note(model: Any, **_: Any) -> None:
@@ -378,19 +591,40 @@ def test_every_read_has_its_permission(scene: Scene, aws: Aws) -> None:
         made.add(f"{prefix}:{IAM_NAMES.get(model.name, model.name)}")
 
     services = (
-        "autoscaling cloudtrail ec2 eks elb elbv2 guardduty iam lambda rds resourcegroupstaggingapi"
-        " s3 ssm sts"
+        "autoscaling cloudtrail ec2 ecs eks elb elbv2 guardduty iam lambda logs rds"
+        " resourcegroupstaggingapi s3 ssm sts"
     )
     for service in services.split():
         aws.client(service).meta.events.register("before-call", note)
+    regions = {"Regions": [{"RegionName": "us-east-1"}]}
+    monkeypatch.setattr(_history, "_regions", REGIONS)
+    answer(aws, "ec2", "DescribeRegions", regions)
+    boto3.client("logs").create_log_group(logGroupName="flows")
+    flow_log(scene, LogDestinationType="s3", LogDestination=scene.bucket_arn)
+    flow_log(scene, LogGroupName="flows", DeliverLogsPermissionArn=scene.role_arn)
+    boto3.client("cloudtrail").create_trail(Name="all", S3BucketName=scene.bucket)
     for kind in set(Kind) - {Kind.PRINCIPAL, Kind.INSTANCE, Kind.BUCKET}:
         apply(planned(resource(kind, "arn:aws:x:::y"), aws), aws)
+    apply(planned(resource(Kind.WORKLOAD, "arn:aws:ecs:us-east-1:1:task/c/t"), aws), aws)
+    apply(planned(resource(Kind.WORKLOAD, "prod/shop/deployments/web"), aws), aws)
     for subject in (
         resource(Kind.INSTANCE, scene.web_id),
         resource(Kind.BUCKET, scene.bucket),
         principal(PrincipalType.USER, "alice"),
         principal(PrincipalType.ROLE, scene.role_name),
     ):
-        apply(planned(subject, aws), aws)
+        remembered(subject, aws)
 
     assert made - set(ACTION.permissions.apply) == set()
+
+
+def test_history_that_takes_too_long_is_cut_off(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_history, "TIME", -1.0)
+
+    found = remembered(principal(PrincipalType.USER, "alice"), aws)
+
+    assert found["not captured"]["events in us-east-1: Username alice"].startswith(
+        "only the newest 0 are"
+    )

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import boto3
 import pytest
 
-from activities.aws import snapshot_volumes
+from activities.aws import _manifest, snapshot_volumes
 from activities.aws.snapshot_volumes import apply, verify
 from firedoor import evidence
 from firedoor.action import NoParams
@@ -334,3 +334,15 @@ def test_lock_that_fails_does_not_undo_the_set(
     assert all("UnauthorizedOperation" in why for why in problems(receipt).values())
     assert len(snapshots()) == 2
     assert [call.outcome for call in receipt.calls] == ["ok", "error", "error"]
+
+
+def test_blocks_that_take_too_long_to_list_are_named_so(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_manifest, "LISTING", -1.0)
+    plan = planned(scene.web_id, aws)
+
+    (kept,) = apply(plan, aws).evidence
+
+    document = json.loads(evidence.fetch(kept.uri))
+    assert document["volumes"][0]["snapshot"]["blocks"].startswith("not listed: it takes too long")

@@ -1,0 +1,263 @@
+"""What the logs of AWS say of a subject's past: its events in CloudTrail, and its flows.
+
+This takes minutes where much has happened, and does not go away with what containment changes.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from activities.aws import _context, _facts
+from activities.aws._facts import Reads
+from firedoor.cloud.aws import Aws
+from firedoor.errors import CloudError, Refused, Throttled
+from firedoor.model.finding import Kind, Principal, PrincipalType, Resource
+
+EVENTS_PAGES = 40
+"""Pages of 50 CloudTrail events that are read for each name, newest first."""
+
+EVENTS_PAUSE = 0.5
+"""Seconds between lookups: AWS allows two a second in an account and region."""
+
+ATTEMPTS = 4
+"""Tries of one lookup that AWS throttles."""
+
+TIME = 75.0
+"""Seconds after which no further page is read: an attempt of an activity has two minutes."""
+
+FLOW_PAGES = 5
+FLOWS_A_PAGE = 10_000
+
+OBJECTS = 5_000
+"""Objects of flow logs in a bucket that are listed."""
+
+PERMISSIONS = (
+    "cloudtrail:LookupEvents",
+    "ec2:DescribeFlowLogs",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeRegions",
+    "logs:FilterLogEvents",
+    "s3:ListBucket",
+)
+
+
+@dataclass(frozen=True)
+class Past:
+    """How far back is looked: for events, and for flows."""
+
+    events: datetime
+    flows: datetime
+    until: datetime
+    stop_at: float = field(default_factory=lambda: time.monotonic() + TIME)
+
+    @property
+    def is_time_left(self) -> bool:
+        """Whether another page may be read."""
+        return time.monotonic() < self.stop_at
+
+
+def capture(
+    subject: Resource | Principal, aws: Aws, past: Past
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the logs say, by name, and what they do not, with the reason."""
+    captured, missing = _context.gather(aws, _events_of(subject, aws, past))
+    missing |= _cut_off(captured)
+    if subject.kind is Kind.INSTANCE:
+        flows, also_missing = _flows(subject.id, aws, past)
+        return captured | flows, missing | also_missing
+    return captured, missing
+
+
+# Events
+
+
+def _events_of(subject: Resource | Principal, aws: Aws, past: Past) -> Reads:
+    names = _looked_up(subject, aws)
+    return {
+        f"events in {region}": partial(_events, aws.elsewhere(region=region), names, past)
+        for region in _regions(subject, aws)
+    }
+
+
+def _regions(subject: Resource | Principal, aws: Aws) -> list[str]:
+    """Return where a subject can have left events: a principal acts in any region."""
+    if not isinstance(subject, Principal):
+        return [aws.region]
+    try:
+        described = aws.client("ec2").describe_regions()["Regions"]
+    except CloudError:
+        return [aws.region]
+    return list(dict.fromkeys((aws.region, *sorted(r["RegionName"] for r in described))))
+
+
+def _looked_up(subject: Resource | Principal, aws: Aws) -> list[tuple[str, str]]:
+    """Return by what CloudTrail finds the events of a subject."""
+    match subject:
+        case Principal(type=PrincipalType.USER | PrincipalType.ROOT, name=name):
+            return [("Username", name), ("ResourceName", name)]
+        case Principal(type=PrincipalType.ROLE, name=name):
+            arn = f"arn:{aws.partition}:iam::{subject.account}:role/{name}"
+            return [("ResourceName", name), ("ResourceName", arn)]
+        case Resource(kind=Kind.INSTANCE | Kind.FUNCTION, id=id):
+            # The sessions of the roles of both are named after them.
+            return [("Username", id), ("ResourceName", id)]
+        case _:
+            return [("ResourceName", subject.id)]
+
+
+def _events(aws: Aws, names: Iterable[tuple[str, str]], past: Past) -> dict[str, Any]:
+    # One after the other: AWS counts the lookups of an account and region together.
+    return {
+        f"{attribute} {value}": _newest(aws, attribute, value, past) for attribute, value in names
+    }
+
+
+def _newest(aws: Aws, attribute: str, value: str, past: Past) -> dict[str, Any]:
+    """Read the newest events with an attribute, and say whether there are more."""
+    parameters: dict[str, Any] = {
+        "LookupAttributes": [{"AttributeKey": attribute, "AttributeValue": value}],
+        "StartTime": past.events,
+        "EndTime": past.until,
+    }
+    events: list[Any] = []
+    for _ in range(EVENTS_PAGES):
+        answer = _patiently(aws, parameters) if past.is_time_left else None
+        if answer is None:
+            break
+        events += answer["Events"]
+        if (token := answer.get("NextToken")) is None:
+            return {"events": events, "complete": True}
+        parameters["NextToken"] = token
+    return {"events": events, "complete": False}
+
+
+def _patiently(aws: Aws, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """Look up a page, or give up: what was read before is not thrown away for that."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            answer: dict[str, Any] = aws.client("cloudtrail").lookup_events(**parameters)
+        except Throttled:
+            if attempt == ATTEMPTS and "NextToken" not in parameters:
+                raise
+        else:
+            time.sleep(EVENTS_PAUSE)
+            return answer
+        time.sleep(EVENTS_PAUSE * 2**attempt)
+    return None
+
+
+def _cut_off(captured: Mapping[str, Any]) -> dict[str, str]:
+    """Say of which events only the newest were read."""
+    said = {}
+    for name, found in captured.items():
+        for what, one in (found or {}).items():
+            if not one["complete"]:
+                oldest = min((event["EventTime"] for event in one["events"]), default="any time")
+                number = len(one["events"])
+                said[f"{name}: {what}"] = (
+                    f"only the newest {number} are, there are more before {oldest}"
+                )
+    return said
+
+
+# Flows
+
+
+def _flows(instance: str, aws: Aws, past: Past) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        own = [{"Name": "attachment.instance-id", "Values": [instance]}]
+        interfaces = aws.pages("ec2", "DescribeNetworkInterfaces", "NetworkInterfaces", Filters=own)
+        logs = _facts.around(aws, interfaces)["flow logs"]() if interfaces else []
+    except CloudError as error:
+        return {}, {"flows": str(error)}
+    if not logs:
+        return {}, {"flows": "no flow log is configured for its interfaces, subnets or VPC"}
+    ids = sorted(interface["NetworkInterfaceId"] for interface in interfaces)
+    captured, missing = _context.gather(
+        aws, {f"flows in {log['FlowLogId']}": partial(_of_log, aws, log, ids, past) for log in logs}
+    )
+    for name, found in captured.items():
+        if found is not None and not found["complete"]:
+            missing[name] = "only a part is: there are more than are read at once"
+        elif found is None:
+            missing[name] = "where it is delivered to does not exist"
+    return captured, missing
+
+
+def _of_log(aws: Aws, log: Mapping[str, Any], interfaces: list[str], past: Past) -> dict[str, Any]:
+    match log.get("LogDestinationType", "cloud-watch-logs"):
+        case "cloud-watch-logs":
+            return _records(aws, log, interfaces, past)
+        case "s3":
+            return _objects(aws, log, past)
+        case other:
+            raise Refused(f"it is delivered to {other}, which cannot be asked for what was")
+
+
+def _records(aws: Aws, log: Mapping[str, Any], interfaces: list[str], past: Past) -> dict[str, Any]:
+    """Read the records of interfaces; each has a stream that begins with its id."""
+    records: list[Any] = []
+    complete = True
+    for interface in interfaces:
+        parameters = {
+            "logGroupName": log["LogGroupName"],
+            "logStreamNamePrefix": f"{interface}-",
+            "startTime": int(past.flows.timestamp() * 1000),
+            "endTime": int(past.until.timestamp() * 1000),
+            "limit": FLOWS_A_PAGE,
+        }
+        for _ in range(FLOW_PAGES if past.is_time_left else 0):
+            answer = aws.client("logs").filter_log_events(**parameters)
+            records += [_record(event) for event in answer["events"]]
+            if not (token := answer.get("nextToken")):
+                break
+            parameters["nextToken"] = token
+        else:
+            complete = False
+    return {"format": log.get("LogFormat"), "records": records, "complete": complete}
+
+
+def _record(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {"stream": event["logStreamName"], "at": event["timestamp"], "line": event["message"]}
+
+
+def _objects(aws: Aws, log: Mapping[str, Any], past: Past) -> dict[str, Any]:
+    """List the objects with the flows of that time; they may be many, and stay in their bucket."""
+    bucket, _, prefix = str(log["LogDestination"]).partition(":::")[2].partition("/")
+    listed: list[Any] = []
+    for folder in _folders(aws, log, prefix, past):
+        pages = aws.client("s3").get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=bucket, Prefix=folder):
+            listed += [_object(bucket, one) for one in page.get("Contents", ())]
+            if len(listed) >= OBJECTS or not past.is_time_left:
+                return {"objects": listed[:OBJECTS], "complete": False}
+    return {"objects": listed, "complete": True}
+
+
+def _folders(aws: Aws, log: Mapping[str, Any], prefix: str, past: Past) -> Iterator[str]:
+    """Yield where a flow log puts the objects of each day.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-path.html
+    """
+    begin = f"{prefix.rstrip('/')}/AWSLogs" if prefix else "AWSLogs"
+    hive = (log.get("DestinationOptions") or {}).get("HiveCompatiblePartitions")
+    day = past.flows.date()
+    while day <= past.until.date():
+        if hive:
+            place = f"aws-account-id={aws.account}/aws-service=vpcflowlogs/aws-region={aws.region}"
+            yield f"{begin}/{place}/year={day:%Y}/month={day:%m}/day={day:%d}/"
+        else:
+            yield f"{begin}/{aws.account}/vpcflowlogs/{aws.region}/{day:%Y/%m/%d}/"
+        day += timedelta(days=1)
+
+
+def _object(bucket: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "uri": f"s3://{bucket}/{one['Key']}",
+        "etag": one["ETag"],
+        "bytes": one["Size"],
+        "modified_at": one["LastModified"],
+    }
