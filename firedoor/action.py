@@ -5,7 +5,7 @@ All four are synchronous and know nothing of Temporal. `plan` and `verify` only 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,7 +60,8 @@ class Action:
     params: type[Model] = NoParams
     permissions: Permissions
     barrier: Barrier = Barrier.STARTED
-    evidence_first: tuple[str, ...] = ()  # effects that a runbook must order before
+    # Effects that a runbook must order before it, by the kind of what it acts on.
+    evidence_first: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
     techniques: tuple[str, ...] = ()  # MITRE ATT&CK that it answers
     countermeasures: tuple[str, ...] = ()  # MITRE D3FEND
     function: str = "RS.MI"  # NIST CSF 2.0 category

@@ -191,27 +191,30 @@ def _about_kinds(runbook: Runbook, index: int, actions: Mapping[str, Action]) ->
 def _about_evidence(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:
     """Refuse what could destroy evidence before the evidence step that it wants is under way."""
     step = runbook.steps[index]
-    wanted = {effect for a in meant(step, actions).values() for effect in a.evidence_first}
-    for effect in sorted(wanted - set(step.waives)):
+    for effect, kinds in _wanted(runbook, step, actions).items():
+        if effect in step.waives:
+            continue
         takers = [other for other in runbook.steps if other.do == effect]
-        ahead = [taker for taker in takers if taker.id in _before(step, runbook)]
+        # What is needed by way of another step is not waited for when that comes to nothing.
+        ahead = [taker for taker in takers if taker.id in step.needs]
+        fit = [t for t in ahead if all(_covers(t, step, kind, actions) for kind in kinds)]
         if not ahead:
             first = f"step {takers[0].id}" if takers else f"a step with `do: {effect}`"
             mend = f"put {first} above it and into its `needs`, or waive it: `waives`, `because`"
             yield ("do",), f"{step.do} can destroy what {effect} preserves", mend
-        elif not any(_covers(taker, step, runbook) for taker in ahead):
+        elif not fit:
             said = f"step {ahead[0].id} preserves other subjects than {step.do} acts on"
-            yield (
-                ("on" if step.on else "do",),
-                said,
-                f"let both say the same `on:` as {ahead[0].id}",
-            )
+            mend = f"let both say the same `on:` as {ahead[0].id}"
+            yield ("on" if step.on else "do",), said, mend
+        elif all(_can_be_passed_by(taker, runbook, actions) for taker in fit):
+            said = f"step {fit[0].id} can come to nothing, and then {step.do} does not wait for it"
+            mend = f"let step {fit[0].id} say `approval: auto` and need evidence only"
+            yield ("needs",), said, mend
 
 
 def _about_waivers(runbook: Runbook, index: int, actions: Mapping[str, Action]) -> Remarks:
     step = runbook.steps[index]
-    wanted = {effect for a in meant(step, actions).values() for effect in a.evidence_first}
-    for effect in sorted(set(step.waives) - wanted):
+    for effect in sorted(set(step.waives) - _wanted(runbook, step, actions).keys()):
         yield ("waives",), f"{step.do} does not want {effect} first", "remove it from `waives`"
     if step.waives and not step.because.strip():
         yield ("waives",), "evidence is waived without a reason", "add `because:`"
@@ -324,20 +327,37 @@ def _kinds(runbook: Runbook, step: Step) -> frozenset[Kind]:
     return frozenset(runbook.when.kinds if runbook.when and runbook.when.kinds else Kind)
 
 
-def _covers(evidence: Step, step: Step, runbook: Runbook) -> bool:
-    """Tell whether evidence is taken of everything that a step acts on.
+def _wanted(
+    runbook: Runbook, step: Step, actions: Mapping[str, Action]
+) -> dict[str, frozenset[Kind]]:
+    """Return the evidence that must come before a step, each with the kinds that it must be of."""
+    wanted: dict[str, frozenset[Kind]] = {}
+    for action in meant(step, actions).values():
+        for kind in _kinds(runbook, step) & action.evidence_first.keys():
+            for effect in action.evidence_first[kind]:
+                wanted[effect] = wanted.get(effect, frozenset()) | {kind}
+    return dict(sorted(wanted.items()))
 
-    Without `on` only the first subject is meant, so it does not cover all of a kind.
+
+def _covers(evidence: Step, step: Step, kind: Kind, actions: Mapping[str, Action]) -> bool:
+    """Tell whether evidence is taken of everything of a kind that a step acts on.
+
+    Without `on` only the first subject is meant, so it does not cover all of a kind. What is no
+    subject of the evidence itself, as a workload, is preserved with what it runs on.
     """
-    if evidence.on is None or step.on is not None:
-        return evidence.on is step.on
-    return _kinds(runbook, step) == {evidence.on}
+    if any(kind in action.kinds for action in meant(evidence, actions).values()):
+        return evidence.on is kind or (evidence.on is None and step.on is None)
+    return evidence.on is not None
 
 
-def _before(step: Step, runbook: Runbook) -> set[str]:
-    """Return the ids of all steps that a step needs, directly or not."""
+def _can_be_passed_by(evidence: Step, runbook: Runbook, actions: Mapping[str, Action]) -> bool:
+    """Tell whether evidence can be left out: where it is denied, or skipped with what it needs."""
     steps = {other.id: other for other in runbook.steps}
-    return {id for need in step.needs for id in (need, *_before(steps[need], runbook))}
+    return evidence.approval is Approval.ASK or any(
+        action.nature is not Nature.EVIDENCE
+        for need in evidence.needs
+        for action in meant(steps[need], actions).values()
+    )
 
 
 def _meet(one: When, other: When) -> bool:

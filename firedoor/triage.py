@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from firedoor.model.finding import Finding, Principal, Resource
+from firedoor.model.finding import GLOBAL, Finding, Kind, Principal, Resource
 from firedoor.model.incident import Arrival, StepRecord, StepState
 from firedoor.model.runbook import Step, resolve
 
@@ -41,7 +41,22 @@ def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepReco
 def _subjects(step: Step, finding: Finding) -> tuple[Resource | Principal, ...]:
     if step.on is None:
         return (finding.subject,)
-    return tuple(subject for subject in finding.subjects if subject.kind == step.on)
+    named = tuple(subject for subject in finding.subjects if subject.kind == step.on)
+    if step.on is Kind.ACCOUNT and not named:
+        return (_account(finding),)
+    return named
+
+
+def _account(finding: Finding) -> Resource:
+    """Return the account of what a finding is about, which no detector names as a resource."""
+    subject = finding.subject
+    return Resource(
+        cloud=subject.cloud,
+        account=subject.account,
+        region=GLOBAL,
+        kind=Kind.ACCOUNT,
+        id=subject.account,
+    )
 
 
 def _same(one: StepRecord, other: StepRecord) -> bool:

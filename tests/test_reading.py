@@ -57,6 +57,7 @@ def test_findings_are_read_from(
 
 NO_ID = TARGET | {"detail": TARGET["detail"] | {"id": None}}
 
+NO_FINDING = "expected a finding of Amazon GuardDuty or AWS Shield or AWS WAF"
 MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "nothing": ("", "f.json: expected a finding, but it is empty"),
     "only space": (" \n ", "f.json: expected a finding, but it is empty"),
@@ -74,12 +75,12 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "f.json: expected gzip, but it is damaged",
     ),
     "no gzip after all": (b"\x1f\x8bxyz", "f.json: expected gzip, but it is damaged"),
-    "an object of another kind": ('{"a": 1}', "f.json: expected a finding of Amazon GuardDuty"),
-    "a number": ("7", "f.json: expected a finding of Amazon GuardDuty"),
+    "an object of another kind": ('{"a": 1}', f"f.json: {NO_FINDING}"),
+    "a number": ("7", f"f.json: {NO_FINDING}"),
     "an element that is none": (
-        json.dumps([TARGET, 7]), "f.json: [1]: expected a finding of Amazon GuardDuty",
+        json.dumps([TARGET, 7]), f"f.json: [1]: {NO_FINDING}",
     ),
-    "a list in a list": ("[[]]", "f.json: [0]: expected a finding of Amazon GuardDuty"),
+    "a list in a list": ("[[]]", f"f.json: [0]: {NO_FINDING}"),
     "an event without id": (json.dumps(NO_ID), "f.json: detail.id: expected, but missing"),
     "an element without id": (
         json.dumps([TARGET, NO_ID]), "f.json: [1]: detail.id: expected, but missing",
@@ -111,7 +112,7 @@ def test_findings_before_a_broken_line_are_read() -> None:
 
 
 def test_a_source_is_found_by_its_file() -> None:
-    assert set(find("firedoor.findings", Source)) == {"guardduty"}
+    assert set(find("firedoor.findings", Source)) == {"guardduty", "shield"}
 
 
 JSON = st.recursive(

@@ -1,5 +1,6 @@
 """Reading, checking and choosing runbooks; the ones that are shipped are in tests/runbooks."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -46,7 +47,12 @@ class DoorParams(Model):
     width: int = 0
 
 
-def action(nature: Nature, *kinds: Kind, params: type[Model] = NoParams, first: str = "") -> Action:
+def action(
+    nature: Nature,
+    *kinds: Kind,
+    params: type[Model] = NoParams,
+    first: Mapping[Kind, tuple[str, ...]] | None = None,
+) -> Action:
     return Action(
         nature=nature,
         kinds=frozenset(kinds or Kind),
@@ -54,15 +60,24 @@ def action(nature: Nature, *kinds: Kind, params: type[Model] = NoParams, first: 
         apply=lambda plan, cloud: None,  # type: ignore[return-value]
         params=params,
         permissions=Permissions(plan=()),
-        evidence_first=(first,) if first else (),
+        evidence_first=first or {},
     )
 
 
 ACTIONS = {
     "aws.close_door": action(
-        Nature.CONTAINMENT, Kind.INSTANCE, params=DoorParams, first="photograph"
+        Nature.CONTAINMENT,
+        Kind.INSTANCE,
+        params=DoorParams,
+        first={Kind.INSTANCE: ("photograph",)},
     ),
-    "aws.lock_window": action(Nature.CONTAINMENT, Kind.INSTANCE, Kind.PRINCIPAL),
+    "aws.lock_window": action(
+        Nature.CONTAINMENT,
+        Kind.BUCKET,
+        Kind.PRINCIPAL,
+        Kind.WORKLOAD,
+        first={Kind.BUCKET: ("photograph",), Kind.WORKLOAD: ("photograph",)},
+    ),
     "aws.photograph": action(Nature.EVIDENCE, Kind.INSTANCE, Kind.BUCKET),
     "records.tell": action(Nature.RECORD),
     "records.task": action(Nature.TASK),
@@ -313,13 +328,86 @@ def test_rule_7_nothing_that_destroys_evidence_comes_before_it() -> None:
     ]
 
 
-def test_rule_7_is_kept_by_a_step_further_ahead() -> None:
-    between = "  - id: tell\n    do: tell\n    needs: [photo]\n    approval: auto\n  - id: close\n"
-    text = GOOD.replace("  - id: close\n", between).replace(
-        "on: instance\n    needs: [photo]", "on: instance\n    needs: [tell]"
+@pytest.mark.parametrize("between", ["tell", "lock_window", "task"])
+def test_rule_7_is_not_kept_by_way_of_another_step(between: str) -> None:
+    # That may come to nothing at once, and then nobody has waited for the photograph.
+    way = f"  - id: way\n    do: {between}\n    on: principal\n    needs: [photo]\n  - id: close\n"
+    text = GOOD.replace("  - id: close\n", way).replace(
+        "on: instance\n    needs: [photo]", "on: instance\n    needs: [way]"
     )
 
+    assert lint(text) == [
+        "shut.yaml:17: step close: close_door can destroy what photograph preserves: put step photo"
+        " above it and into its `needs`, or waive it: `waives`, `because`"
+    ]
+
+
+def test_rule_7_is_kept_whatever_else_a_step_needs() -> None:
+    lock = (
+        "  - id: lock\n    do: lock_window\n    on: principal\n    deadline: 10m\n  - id: close\n"
+    )
+    text = GOOD.replace("  - id: close\n", lock).replace("needs: [photo]", "needs: [lock, photo]")
+
     assert lint(text) == []
+
+
+def test_rule_7_wants_evidence_that_nobody_can_deny() -> None:
+    text = GOOD.replace("    approval: auto\n", "    approval: ask\n", 1)
+
+    assert lint(text) == [
+        "shut.yaml:15: step close: step photo can come to nothing, and then close_door does not"
+        " wait for it: let step photo say `approval: auto` and need evidence only"
+    ]
+
+
+def test_rule_7_wants_evidence_that_is_not_skipped_with_what_it_needs() -> None:
+    ring = "  - id: ring\n    do: task\n  - id: photo\n    needs: [ring]\n"
+    text = GOOD.replace("  - id: photo\n", ring)
+
+    assert lint(text) == [
+        "shut.yaml:18: step close: step photo can come to nothing, and then close_door does not"
+        " wait for it: let step photo say `approval: auto` and need evidence only"
+    ]
+
+
+def test_rule_7_lets_evidence_need_evidence() -> None:
+    first = "  - id: wide\n    do: photograph\n    on: bucket\n    approval: auto\n"
+    text = GOOD.replace("  - id: photo\n", f"{first}  - id: photo\n    needs: [wide]\n")
+
+    assert lint(text) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "photo", "expected"),
+    [
+        ("principal", "bucket", []),  # nothing is wanted first of a principal
+        ("bucket", "bucket", []),
+        ("workload", "instance", []),  # no photograph of it can be taken but with its instance
+        ("bucket", "instance", ["step photo preserves other subjects than lock_window acts on"]),
+    ],
+)
+def test_rule_7_goes_by_the_kind_of_subject(kind: str, photo: str, expected: list[str]) -> None:
+    text = (
+        GOOD.replace("do: close_door\n    on: instance", f"do: lock_window\n    on: {kind}")
+        .replace("do: photograph\n    on: instance", f"do: photograph\n    on: {photo}")
+        .replace("    with:\n      addresses: $addresses\n", "")
+    )
+
+    assert [
+        problem.partition("close: ")[2].partition(": ")[0] for problem in lint(text)
+    ] == expected
+
+
+def test_rule_7_holds_for_each_kind_that_a_step_can_come_to_act_on() -> None:
+    text = (
+        GOOD.replace("[instance]", "[bucket, principal, workload]")
+        .replace("do: close_door\n    on: instance", "do: lock_window")
+        .replace("    with:\n      addresses: $addresses\n", "")
+    )
+
+    (problem,) = lint(text)
+
+    assert "step photo preserves other subjects than lock_window acts on" in problem
 
 
 @pytest.mark.parametrize(

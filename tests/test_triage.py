@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from firedoor.model.finding import Finding
+from firedoor.model.finding import Finding, Kind
 from firedoor.model.incident import StepRecord, StepState
 from firedoor.testing import NOW, World, finding, instance, step
 from firedoor.triage import steps_for
@@ -76,3 +76,12 @@ def test_what_a_person_denied_is_not_asked_again() -> None:
     denied = taken(finding(), StepState.DENIED)
 
     assert steps_for(WORLD.arrival(later, step("door", "close_door")), denied) == ()
+
+
+def test_account_is_acted_on_though_no_detector_names_it() -> None:
+    fire = finding()
+    arrival = WORLD.arrival(fire, step("close", "close_door", on=Kind.ACCOUNT))
+    (record,) = steps_for(arrival, ())
+
+    (subject,) = record.subjects
+    assert (subject.kind, subject.id, subject.region) == (Kind.ACCOUNT, fire.account, "global")

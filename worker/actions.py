@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -61,7 +62,9 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:
 
     async def perform(work: Work, phase: Callable[[Plan, Any], T]) -> T:
         target = work.plan.target
-        return await _perform(target, lambda: phase(work.plan, _cloud(id, target, work.by)))
+        return await _perform(
+            target, lambda: phase(work.plan, _cloud(id, target, work.by, work.applied))
+        )
 
     @activity.defn(name=f"{id}.apply")
     async def apply(work: Work) -> Receipt:
@@ -130,14 +133,15 @@ def _guarded(plan: Plan, policy: Policy, identity: str) -> Plan:
     return plan.model_copy(update={"refusals": refusals})
 
 
-def _cloud(id: str, target: Target, by: str = "") -> Any:
+def _cloud(id: str, target: Target, by: str = "", applied: datetime | None = None) -> Any:
     """Return the clients that an action of this id works with; records need none."""
     if not id.startswith("aws."):
         return None
     subject = target.subject
-    return aws.connect(
+    cloud = aws.connect(
         subject.account, subject.region, incident=target.incident, by=by, roles=_role
     )
+    return cloud.after(applied)
 
 
 def _role(account: str, region: str) -> Role | None:

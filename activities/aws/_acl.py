@@ -89,13 +89,14 @@ def read(aws: Aws, id: str) -> dict[str, Any]:
     return found[0] if found else {"NetworkAclId": id, "Entries": [], "Associations": []}
 
 
-def limit(aws: Aws) -> int:
-    """Read how many rules an ACL may have; AWS's default is the safe assumption."""
+def limit(aws: Aws) -> tuple[int, tuple[Check, ...]]:
+    """Read how many rules an ACL may have; AWS's default is the safe assumption, and is said."""
     try:
         answer = aws.client("service-quotas").get_service_quota(ServiceCode="vpc", QuotaCode=QUOTA)
-    except CloudError:
-        return DEFAULT_QUOTA
-    return int(answer["Quota"]["Value"])
+    except CloudError as error:
+        detail = f"taken as {DEFAULT_QUOTA}, AWS's default: {error}"
+        return DEFAULT_QUOTA, (Check(name="quota of rules in an ACL", ok=False, detail=detail),)
+    return int(answer["Quota"]["Value"]), ()
 
 
 def state(acl: dict[str, Any]) -> State:
@@ -143,15 +144,19 @@ def denials(
 
 
 def first_allow(acl: dict[str, Any], network: Network, *, egress: bool) -> int | None:
-    """Return the number of the first rule that allows anything with a network, if it is reached."""
+    """Return the number of the first rule that allows anything with a network, if it is reached.
+
+    An allow for a part of the network counts; a deny must cover all of it.
+    """
     same_way = [entry for entry in acl["Entries"] if entry["Egress"] == egress]
     for entry in sorted(same_way, key=lambda entry: int(entry["RuleNumber"])):
-        block = entry.get(_cidr_member(network))
-        if block is None or not covers(ip_network(block, strict=False), network):
+        text = entry.get(_cidr_member(network))
+        if text is None:
             continue
-        if entry["RuleAction"] == "allow":
+        block = ip_network(text, strict=False)
+        if entry["RuleAction"] == "allow" and meet(block, network):
             return int(entry["RuleNumber"])
-        if entry["Protocol"] == "-1":
+        if entry["RuleAction"] == "deny" and entry["Protocol"] == "-1" and covers(block, network):
             return None
     return None
 

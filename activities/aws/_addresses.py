@@ -100,7 +100,7 @@ def borrow(change: Change) -> tuple[Call, ...]:
 
 
 ELASTIC = Part(
-    name="Elastic IP addresses",
+    name="take Elastic IP addresses off",
     owns=lambda change: change.attribute.startswith(_ELASTIC),
     look=look_elastic,
     now=now_elastic,
@@ -109,7 +109,7 @@ ELASTIC = Part(
     made=frozenset({"InvalidAssociationID.NotFound"}),
 )
 LENT = Part(
-    name=_LENT,
+    name="give up the public address that AWS lent",
     owns=lambda change: change.attribute == _LENT,
     look=look_lent,
     now=now_lent,

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from activities.aws import _bucket_policy, _network
+from activities.aws import _bucket_policy, _identity, _network
 from activities.aws._network import Remarks
-from activities.aws._reading import counted, or_none
+from activities.aws._reading import counted, named, or_none
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError, NotFound
@@ -84,7 +84,9 @@ def tags(aws: Aws, bucket: str) -> dict[str, str]:
 
 def public_policy_blocked(aws: Aws, bucket: str, block: JsonValue) -> str:
     """Return why S3 takes no policy for a bucket: the standing one is public, which is blocked."""
-    status = or_none(lambda: _get(aws, "policy_status", bucket))
+    # Who may not ask is told by S3 itself, as it refuses the policy.
+    read = partial(or_none, partial(_get, aws, "policy_status", bucket))
+    status: Any = _identity.if_allowed(read)
     if not (status or {}).get("PolicyStatus", {}).get("IsPublic"):
         return ""
     places = [("its own", block), ("the account's", _block_of_account(aws))]
@@ -168,7 +170,7 @@ def _access_points(aws: Aws, bucket: str) -> Remarks:
     if not found:
         return Remarks()
     inside = [point["Name"] for point in found if point.get("NetworkOrigin") == "VPC"]
-    names = ", ".join(point["Name"] for point in found)
+    names = named([point["Name"] for point in found])
     return Remarks(
         (
             f"{counted(len(found), 'access point')} to {bucket} ({names}; {len(inside)} only from a"
@@ -191,7 +193,7 @@ def _multi_region(aws: Aws, bucket: str) -> Remarks:
         (
             f"{counted(len(through), 'multi-region access point')} to {bucket}:"
             f" {counted(len(others), 'other bucket')} behind it stay open"
-            f" ({', '.join(sorted(others))})",
+            f" ({named(sorted(others))})",
         )
     )
 
@@ -208,11 +210,11 @@ def _distributions(aws: Aws, bucket: str) -> Remarks:
     ]
     if not serving:
         return Remarks()
-    names = ", ".join(dict.fromkeys(d["Id"] for d in serving))
+    ids = list(dict.fromkeys(d["Id"] for d in serving))
     return Remarks(
         (
-            f"{counted(len(serving), 'CloudFront origin')} in {names} serve {bucket}: new fetches"
-            " meet the deny, and what is cached is served until it expires: invalidate it there",
+            f"{bucket} is behind {counted(len(ids), 'CloudFront distribution')} ({named(ids)}): new"
+            " fetches meet the deny, and what is cached is served until it expires: invalidate it",
         )
     )
 
@@ -221,12 +223,12 @@ def _replicas(aws: Aws, bucket: str) -> Remarks:
     found = or_none(lambda: _get(aws, "replication", bucket))
     rules = (found or {}).get("ReplicationConfiguration", {}).get("Rules", ())
     on = [rule["Destination"] for rule in rules if rule["Status"] == "Enabled"]
-    to = sorted({d["Bucket"].rpartition(":")[2] + _of_account(d) for d in on})
+    to = named(sorted({d["Bucket"].rpartition(":")[2] + _of_account(d) for d in on}))
     if not on:
         return Remarks()
     return Remarks(
         (
-            f"{counted(len(on), 'replication rule')} of {bucket}: copies in {', '.join(to)} stay as"
+            f"{counted(len(on), 'replication rule')} of {bucket}: copies in {to} stay as"
             " open as they are: lock them too",
         )
     )
@@ -244,11 +246,9 @@ def _grants(aws: Aws, bucket: str) -> Remarks:
     others = [g for g in to if g.get("ID") or g.get("EmailAddress")]
     lines = []
     if public:
-        lines.append(f"{counted(len(public), 'public ACL grant')} of {bucket} cease to count")
+        lines.append(f"of no effect any more: {counted(len(public), 'public ACL grant')}")
     if others:
-        lines.append(
-            f"{counted(len(others), 'ACL grant')} of {bucket} to other accounts are under the deny"
-        )
+        lines.append(f"under the deny: {counted(len(others), 'ACL grant')} to other accounts")
     return Remarks(tuple(lines))
 
 
@@ -261,7 +261,7 @@ def _allowed(text: str | None, account: str) -> tuple[str, ...]:
     others = _bucket_policy.outsiders(text, account)
     if not others:
         return ()
-    return (f"its policy lets in from outside: {', '.join(others)}",)
+    return (f"the policy lets in {len(others)} from outside: {named(others)}",)
 
 
 def _logged(aws: Aws, bucket: str) -> Remarks:

@@ -51,6 +51,13 @@ class Case:
         """The network interfaces that are attached to it, in the order of their ids."""
         return self.once("interfaces", partial(_network.interfaces, self.aws, self.id))
 
+    @property
+    def tables(self) -> list[dict[str, Any]]:
+        """The route tables of its VPCs."""
+        vpcs = {interface["VpcId"] for interface in self.interfaces}
+        name = "DescribeRouteTables"
+        return self.once(name, partial(_network.by_filter, self.aws, name, "vpc-id", vpcs))
+
     def named(self, ids: Iterable[str]) -> list[dict[str, Any]]:
         """Return interfaces by id, those too that were detached; what does not exist is left out.
 

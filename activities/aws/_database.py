@@ -6,14 +6,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from activities.aws import _groups, _metrics, _network, _quarantine
+from activities.aws import _groups, _identity, _metrics, _network, _quarantine
 from activities.aws._network import Remarks
-from activities.aws._reading import counted, or_none
+from activities.aws._reading import counted, named, or_none
 from activities.aws._reading import tags as tags_of
 from activities.aws._window import Window, silent, stamp, unproven
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError
+from firedoor.model.plan import Check
 
 GROUPS, PUBLIC = "security groups", "public access"
 PROTECTION, DATA_API = "deletion protection", "Data API"
@@ -71,6 +72,12 @@ class Sight:
     def status(self) -> str:
         """What RDS says it is doing."""
         return str(self.described["Status" if self.kind == CLUSTER else "DBInstanceStatus"])
+
+    @property
+    def modifying(self) -> list[str]:
+        """The instances that are being changed, and may show how they were before."""
+        busy = [one for one in self.members if one["DBInstanceStatus"] == "modifying"]
+        return [f"{INSTANCE}/{one['DBInstanceIdentifier']}" for one in busy]
 
     @property
     def engine(self) -> str:
@@ -175,6 +182,7 @@ def doors(aws: Aws, sight: Sight, at: datetime) -> Remarks:
         aws,
         partial(_network.tried, f"connections of {sight.id}", partial(_used, aws, sight, at)),
         partial(_network.tried, f"proxies of {sight.id}", partial(_proxies, aws, sight)),
+        partial(_network.tried, f"key of {sight.id}", partial(_key, aws, sight)),
     )
     return Remarks((*seen.blast_radius, *_copies(sight)), seen.preflight)
 
@@ -236,7 +244,9 @@ def _version(aws: Aws, described: Mapping[str, Any]) -> str | None:
     arn = (described.get("MasterUserSecret") or {}).get("SecretArn")
     if not arn:
         return None
-    versions = aws.client("secretsmanager").describe_secret(SecretId=arn)["VersionIdsToStages"]
+    read = aws.client("secretsmanager").describe_secret
+    secret = _identity.if_allowed(partial(read, SecretId=arn)) or {}
+    versions = secret.get("VersionIdsToStages", {})
     return next((str(id) for id, stages in versions.items() if "AWSCURRENT" in stages), None)
 
 
@@ -272,10 +282,11 @@ def _used(aws: Aws, sight: Sight, at: datetime) -> Remarks:
     counts = zip(sight.instances, aws.together(*reads), strict=True)
     return Remarks(
         tuple(
-            f"{instance} has {counted(int(found[-1][1]), 'connection')}: they go on, and no new one"
-            " begins"
-            for instance, found in counts
+            f"{instance} has {counted(int(found[-1][1]), 'connection')}: open ones go on, and no"
+            " new one begins"
             if found
+            else f"how many are connected to {instance} is not known: CloudWatch has no count"
+            for instance, found in counts
         )
     )
 
@@ -294,8 +305,19 @@ def _proxies(aws: Aws, sight: Sight) -> Remarks:
     ]
     if not before:
         return Remarks()
-    told = f"{counted(len(before), 'proxy')} before {sight.id} ({', '.join(before)})"
-    return Remarks((f"{told} hold connections open for whoever reaches them",))
+    told = f"RDS Proxy in front of {sight.id} ({len(before)}: {named(before)})"
+    return Remarks((f"{told} keeps its open connections, for whoever reaches it",))
+
+
+def _key(aws: Aws, sight: Sight) -> Remarks:
+    """Look whether a snapshot can be shared: under the key that AWS keeps for RDS it cannot."""
+    if not (key := sight.described.get("KmsKeyId")):
+        return Remarks()
+    manager = aws.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyManager"]
+    told = "it is under the key of AWS for RDS: copy it under one of yours first (CopyDBSnapshot)"
+    if manager != "AWS":
+        return Remarks()
+    return Remarks(preflight=(Check(name="snapshot can be shared", ok=False, detail=told),))
 
 
 def _copies(sight: Sight) -> tuple[str, ...]:
@@ -308,8 +330,8 @@ def _copies(sight: Sight) -> tuple[str, ...]:
     lines = []
     if replicas:
         lines.append(
-            f"{counted(len(replicas), 'replica')} keep answering under their own groups:"
-            f" {', '.join(replicas)}: quarantine them too"
+            f"still answering under groups of their own: {counted(len(replicas), 'replica')},"
+            f" {named(replicas)}: quarantine them too"
         )
     if source := described.get("ReadReplicaSourceDBInstanceIdentifier"):
         lines.append(f"{sight.id} is a replica of {source}, which keeps answering")

@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from typing import Any
 
+from activities.aws import _identity
 from activities.aws._identity import Owner
 from firedoor.cloud.aws import Aws
-from firedoor.errors import AccessDenied
-from firedoor.model.plan import Change
+from firedoor.model.plan import Change, Check
 
 OLDER_SESSIONS = "FiredoorRevokeOlderSessions"
 EVERYTHING = "FiredoorDenyAll"
@@ -100,6 +101,26 @@ def covers(existing: Any, wanted: Any) -> bool:
     return bool(existing == wanted or (there and needed and there >= needed))
 
 
+def existing(
+    aws: Aws, owner: Owner, name: str, wanted: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[Check]]:
+    """Read the inline policies of one by name, and say if they are not all.
+
+    Where they may not be listed, those are read that matter here: ours, and those `wanted`.
+    """
+    listed = _identity.if_allowed(partial(_identity.inline_policies, aws, owner, name))
+    if listed is not None:
+        return listed, []
+    names = sorted({*wanted, OLDER_SESSIONS, EVERYTHING})
+    reads = (partial(_identity.inline_policy, aws, owner, name, policy) for policy in names)
+    documents = aws.together(*reads)
+    told = "the other inline policies may not be read; IAM refuses what is too much"
+    return (
+        {n: document for n, document in zip(names, documents, strict=True) if document},
+        [Check(name="room for the policy", ok=False, detail=told)],
+    )
+
+
 def changes(
     label: str, wanted: Mapping[str, Any], existing: Mapping[str, Any]
 ) -> tuple[Change, ...]:
@@ -129,8 +150,8 @@ def refusals(
         if change.before is not None and cutoff(change.before) is None
     ]
     after = {**existing, **{name_in(c): c.after for c in changed}}
-    used, limit = size(after.values()), quota(aws, owner) if changed else 0
-    if changed and used > limit:
+    used, limit = sum(len(text(document)) for document in after.values()), QUOTA[owner]
+    if changed and used > (limit := quota(aws, f"{owner}PolicySizeQuota", limit)):
         found.append(
             f"the inline policies of {changed[0].resource} would have {used} characters, {limit}"
             f" are allowed: {instead}"
@@ -138,23 +159,16 @@ def refusals(
     return tuple(found)
 
 
-def quota(aws: Aws, owner: Owner) -> int:
-    """Read how many characters the inline policies of one may have together."""
-    try:
-        summary = aws.client("iam").get_account_summary()["SummaryMap"]
-    except AccessDenied:
-        return QUOTA[owner]
-    return int(summary.get(f"{owner}PolicySizeQuota", QUOTA[owner]))
+def quota(aws: Aws, name: str, usual: int) -> int:
+    """Read a quota of the account by its name in IAM's summary; the usual one if we may not."""
+    read = aws.client("iam").get_account_summary
+    summary = _identity.if_allowed(lambda: read()["SummaryMap"]) or {}
+    return int(summary.get(name, usual))
 
 
 def name_in(change: Change) -> str:
     """Return the name of the policy that a change is about."""
     return change.attribute.removeprefix(POLICY)
-
-
-def size(documents: Iterable[Any]) -> int:
-    """Return how many characters of the quota the documents use, rather too many than too few."""
-    return sum(len(text(document)) for document in documents)
 
 
 def text(document: Any) -> str:

@@ -5,7 +5,7 @@ change are the rules of the groups that it has, which may be others' as well; an
 stopped, for its disk ends with it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import JsonValue
 
 from activities.aws import _network
-from activities.aws._reading import counted, or_none, tags
+from activities.aws._reading import Blind, counted, or_none, strings, tags
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
-from firedoor.errors import NotFound, Refused
+from firedoor.errors import NotFound, PlanStale, Refused
 from firedoor.model.plan import Call, Change, Check, Plan, Target, Touched
 
 ACTION = "aws.quarantine_workload"
@@ -47,6 +47,7 @@ class Task:
     targets: tuple[tuple[str, Object], ...]  # target group, and how it names the task
     healthy: Mapping[str, int]  # target group to how many other targets are healthy
     role: str
+    unread: tuple[Check, ...] = ()
 
     @property
     def id(self) -> str:
@@ -82,12 +83,15 @@ def read(aws: Aws, arn: str) -> Task | None:
     if not interfaces:
         raise Refused(_on_host(aws, cluster, arn, described))
     ids = sorted({group["GroupId"] for one in interfaces for group in one["Groups"]})
+    balancers = partial(_targets, aws, cluster, described, interfaces)
+    protected = partial(_protection, aws, cluster, arn, described)
+    blind = Blind()
     reads: list[Callable[[], Any]] = [
-        lambda: _network.by_filter(aws, "DescribeSecurityGroups", "group-id", ids),
-        lambda: _sharing(aws, ids, interfaces),
-        lambda: _targets(aws, cluster, described, interfaces),
-        lambda: _role(aws, described),
-        lambda: _protection(aws, cluster, arn, described),
+        partial(_network.by_filter, aws, "DescribeSecurityGroups", "group-id", ids),
+        partial(_sharing, aws, ids, {one["NetworkInterfaceId"] for one in interfaces}),
+        partial(blind.tried, "its load balancers", balancers, ((), {})),
+        partial(blind.tried, "its role", partial(_role, aws, described), ""),
+        partial(blind.tried, "its protection", protected, None),
     ]
     groups, sharing, targets, role, protection = aws.together(*reads)
     found, healthy = targets
@@ -102,6 +106,7 @@ def read(aws: Aws, arn: str) -> Task | None:
         targets=found,
         healthy=healthy,
         role=role,
+        unread=blind.checks,
     )
 
 
@@ -123,12 +128,13 @@ def plan_task(target: Target, task: Task, aws: Aws, *, shared: bool) -> tuple[Pl
             "task": task.arn,
             "interfaces": interfaces,
             "left": [group["GroupId"] for group in others],
+            "sharing": dict(task.sharing),
         },
         changes=tuple(effect.change for effect in effects),
         calls=tuple(effect.call for effect in effects),
         undo=tuple(effect.undo for effect in reversed(effects)),
         blast_radius=tuple(_felt(task, own)),
-        preflight=(*_checks(task, others), *_may(effects, aws)),
+        preflight=(*_checks(task, others), *_may(effects, aws), *task.unread),
         lost=tuple(_lost(task, own)),
         touched=Touched(
             resources={
@@ -160,6 +166,21 @@ def state(aws: Aws, plan: Plan) -> State | None:
                 value = _rules(aws, group, direction)
         found[change.resource, change.attribute] = value
     return found
+
+
+def expect_no_others(aws: Aws, plan: Plan, todo: Iterable[str]) -> None:
+    """Raise `PlanStale` if more have a group now than when it was planned to empty it."""
+    groups = {resource.split(" ")[1] for resource in todo if resource.startswith("security-group ")}
+    if not groups:
+        return
+    planned = plan.before["sharing"]
+    known = planned if isinstance(planned, dict) else {}
+    for group, number in _sharing(aws, groups, set(strings(plan.before["interfaces"]))).items():
+        if number != known.get(group):
+            raise PlanStale(
+                f"{group} is the group of {counted(number, 'other network interface')}, was of"
+                f" {known.get(group)} when planned"
+            )
 
 
 def remaining(aws: Aws, plan: Plan) -> State:
@@ -256,10 +277,14 @@ def _felt(task: Task, own: list[Object]) -> Iterator[str]:
     for arn, healthy in task.healthy.items():
         yield f"{_short(arn)} has {counted(healthy, 'other healthy target')}"
     if task.service:
+        yield f"Service {task.service} counts it in, and starts no other in its place"
+    if task.service and own:
         yield (
-            f"Service {task.service} counts it as one of its tasks, and starts no other in its"
-            " place: raise the desired count by one if it is needed"
+            f"What {task.service} starts next has the same groups, and so no network either:"
+            " deploy it with groups of its own first"
         )
+    elif task.service:
+        yield f"If it is needed, raise the desired count of {task.service} by one"
     if own:
         yield "Connections that AWS tracks go on until they end or idle out, rules or not"
         yield "ECS Exec and logs of the task end with its rules: capture what they show first"
@@ -360,8 +385,8 @@ def _on_host(aws: Aws, cluster: str, arn: str, described: Object) -> str:
     )
 
 
-def _sharing(aws: Aws, groups: list[str], interfaces: list[Object]) -> dict[str, int]:
-    own = {one["NetworkInterfaceId"] for one in interfaces}
+def _sharing(aws: Aws, groups: Iterable[str], own: Collection[str]) -> dict[str, int]:
+    """Count the other interfaces that have each of the groups."""
     found = _network.by_filter(aws, "DescribeNetworkInterfaces", "group-id", groups)
     return {
         group: sum(

@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 
 from activities.aws import _network
-from activities.aws._window import Window, lasting, pending, silent, stamp, unproven
+from activities.aws._window import Window, in_force, pending, silent, stamp, unproven
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError, Refused
 from firedoor.model.plan import Check
@@ -40,6 +40,9 @@ MOST_OBJECTS = 500
 MOST_BYTES = 25_000_000
 """What these may be together, compressed."""
 
+UNSEEN = "DNS by the VPC's own resolver is in no flow log"
+"""What passes all the same: https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-limitations.html."""
+
 MOST_PEERS = 20
 
 PERMISSIONS = (
@@ -52,6 +55,10 @@ PERMISSIONS = (
 
 # Without these nothing can be said of an interface.
 _NEEDED = ("interface-id", "srcaddr", "dstaddr", "start", "end", "action", "log-status")
+
+# What packets pass, and what the log itself says of them; a line with anything else is no record.
+_ACTIONS = {"ACCEPT", "REJECT", "-"}
+_STATUSES = {"OK", "NODATA", "SKIPDATA"}
 
 _AT_ONCE = 16  # objects that are in memory together
 
@@ -120,10 +127,12 @@ def dark(
 ) -> Window:
     """Return since when no traffic passes the interfaces, as their flow logs have it.
 
-    With `remotes`, only traffic with these counts. A time of which the logs say nothing is not
-    dark. Never raises a `CloudError`: logs that cannot be read prove nothing.
+    `since` is when it was planned; what counts begins when it was applied, if that is known. With
+    `remotes`, only traffic with these counts. A time of which the logs say nothing is not dark.
+    Never raises a `CloudError`: logs that cannot be read prove nothing.
     """
     networks = [ip_network(str(remote)) for remote in remotes]
+    since, excused = in_force(aws, since)
     back = max(since, now - LOOK_BACK)
     try:
         chosen = _choose(aws, interfaces)
@@ -134,7 +143,7 @@ def dark(
         return unproven(NAME, str(error))
     interval = max(source.interval for source in chosen.sources)
     known = [_known(i, found, networks, back, interval + _JITTER) for i in interfaces]
-    return _judged(known, since, interval, now)
+    return _judged(known, excused, interval, now)
 
 
 def peers(
@@ -237,7 +246,7 @@ class _Source:
                     logGroupName=_log_group(self.log),
                     logStreamNamePrefix=interface,
                     # An event has the time at which its record begins.
-                    startTime=_milliseconds(since - self.interval),
+                    startTime=_milliseconds(since - self.interval - _JITTER),
                     endTime=_milliseconds(now),
                 )
             )
@@ -301,17 +310,17 @@ def _best(
     if around is None:
         raise Refused(f"{interface} does not exist any more")
     logs = [log for log in logs if log["ResourceId"] in (interface, *around)]
-    usable = [log for log in logs if not _useless(log)]
+    usable = [log for log in logs if not _useless(log, logs)]
     if usable:  # what is in CloudWatch Logs comes sooner, and is less to read
         return min(usable, key=lambda log: log.get("LogDestinationType") == "s3")
     if not logs:
         raise Refused(f"no flow log watches {interface}")
-    reasons = "; ".join(f"{log['FlowLogId']} {_useless(log)}" for log in logs)
+    reasons = "; ".join(f"{log['FlowLogId']} {_useless(log, logs)}" for log in logs)
     raise Refused(f"no flow log of {interface} can be used: {reasons}")
 
 
-def _useless(log: Mapping[str, Any]) -> str:
-    """Return why a flow log tells nothing; nothing if it does."""
+def _useless(log: Mapping[str, Any], logs: Sequence[Mapping[str, Any]]) -> str:
+    """Return why one of an interface's flow logs tells nothing; nothing if it does."""
     kind = log.get("LogDestinationType", "cloud-watch-logs")
     missing = [name for name in _NEEDED if name not in fields(log.get("LogFormat"))]
     if log.get("FlowLogStatus", "ACTIVE") != "ACTIVE":
@@ -324,7 +333,31 @@ def _useless(log: Mapping[str, Any]) -> str:
         return f"goes to {kind}, which cannot be read back"
     if missing:
         return f"does not record {', '.join(missing)}"
+    if mixed := _mixed_with(log, logs):
+        return f"writes to the same stream as {', '.join(mixed)}, whose records are others"
     return ""
+
+
+def _mixed_with(log: Mapping[str, Any], logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the logs whose records stand between those of another, and look like its own.
+
+    An interface has one stream in a log group, whichever logs write there. A log that does not
+    deliver any more would seem to live by the records of one that sees only what is rejected.
+    https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-cwl.html
+    """
+    if log.get("LogDestinationType") == "s3":  # where the name of an object says of which log it is
+        return []
+    return [
+        other["FlowLogId"]
+        for other in logs
+        if other["FlowLogId"] != log["FlowLogId"]
+        and other.get("LogDestinationType", "cloud-watch-logs") == "cloud-watch-logs"
+        and _log_group(other) == _log_group(log)
+        and (
+            other["TrafficType"] != log["TrafficType"]
+            or fields(other.get("LogFormat")) != fields(log.get("LogFormat"))
+        )
+    ]
 
 
 def _read(aws: Aws, sources: Iterable[_Source], since: datetime, now: datetime) -> list[Record]:
@@ -353,18 +386,21 @@ def _known(
     return _Known(interface, max(dark, last.end) if last else dark, until, last)
 
 
-def _judged(known: Sequence[_Known], since: datetime, interval: timedelta, now: datetime) -> Window:
+def _judged(
+    known: Sequence[_Known], excused: datetime, interval: timedelta, now: datetime
+) -> Window:
     window = settings().proof_window_network
     dark, until = max(k.since for k in known), min(k.until for k in known)
     passed = max((k.last for k in known if k.last), key=lambda r: r.end, default=None)
     seen = f"; last {passed} until {stamp(passed.end)}" if passed else ""
     late = window + interval + DELIVERY
     due = dark + late
-    if until >= dark + window and until >= now - late:
+    # Records of one interval come one by one, so those that are there may be followed by others.
+    if now >= due and until >= dark + window and until >= now - late:
         more = "at least " if dark == now - LOOK_BACK else ""  # what was before is not read
-        why = f"dark {more}since {stamp(dark)}, known until {stamp(until)}{seen}"
+        why = f"dark {more}since {stamp(dark)}, known until {stamp(until)}{seen}; {UNSEEN}"
         return silent(NAME, why, dark)
-    if passed and lasting(passed.end, since) and passed.end > now - late:
+    if passed and passed.end > max(excused, now - late):
         return unproven(NAME, f"traffic still passes{seen}", dark)
     if now < due:
         return pending(NAME, f"dark since {stamp(dark)}{seen}", dark, due)
@@ -397,8 +433,8 @@ def _record(values: Mapping[str, str]) -> Record | None:
             destination=_address(values["dstaddr"]),
             start=datetime.fromtimestamp(int(values["start"]), UTC),
             end=datetime.fromtimestamp(int(values["end"]), UTC),
-            action=values["action"],
-            status=values["log-status"],
+            action=_one_of(_ACTIONS, values["action"]),
+            status=_one_of(_STATUSES, values["log-status"]),
             size=int(values.get("bytes", "-").replace("-", "0")),
             inward={"ingress": True, "egress": False}.get(values.get("flow-direction", "-")),
             packet_source=_address(values.get("pkt-srcaddr", "-")),
@@ -406,6 +442,12 @@ def _record(values: Mapping[str, str]) -> Record | None:
         )
     except (ValueError, OverflowError):
         return None  # the end of an object can be cut off
+
+
+def _one_of(known: Collection[str], text: str) -> str:
+    if text not in known:
+        raise ValueError(text)
+    return text
 
 
 def _address(text: str) -> Address | None:

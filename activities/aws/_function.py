@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,13 +15,13 @@ from urllib.request import urlopen
 
 from pydantic import JsonValue
 
-from activities.aws import _metrics
+from activities.aws import _identity, _metrics, _network
 from activities.aws._network import Remarks
-from activities.aws._reading import counted, or_none
+from activities.aws._reading import counted, named, or_none
 from firedoor import evidence
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, FiredoorError, Unreachable
+from firedoor.errors import FiredoorError, Unreachable
 from firedoor.model.evidence import Evidence
 from firedoor.model.plan import Check, Plan
 
@@ -30,6 +30,9 @@ PROVISIONED, URL = "provisioned concurrency of ", "URL access of "
 """What changes are called; the last two before a version or an alias."""
 
 LATEST = "$LATEST"
+
+EDGE, EDGE_HOME = "copies at the edge", "us-east-1"
+"""What is said of Lambda@Edge, and the one region where its functions are made."""
 
 BUSY = "busy"
 """Stands for a mapping in between: AWS takes no change of it until it has come to rest."""
@@ -49,6 +52,7 @@ class Sight:
     function: Mapping[str, Any]
     mappings: list[dict[str, Any]] = field(default_factory=list)
     state: State = field(default_factory=dict)
+    unread: tuple[str, ...] = ()  # what we may not list
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -79,21 +83,24 @@ def look(aws: Aws, name: str) -> Sight | None:
     function = or_none(partial(client.get_function, FunctionName=name))
     if function is None:
         return None
-    reads = (
+    lists: dict[str, Callable[[], Any]] = {
+        "provisioned concurrency": partial(_provisioned, aws, name),
+        "event sources": partial(_mappings, aws, name),
+        "function URLs": partial(_urls, aws, name),
+    }
+    concurrency, *listed = aws.together(
         partial(client.get_function_concurrency, FunctionName=name),
-        partial(_provisioned, aws, name),
-        partial(_mappings, aws, name),
-        partial(_urls, aws, name),
+        *(partial(_identity.if_allowed, read) for read in lists.values()),
     )
-    found: list[Any] = aws.together(*reads)
-    concurrency, provisioned, mappings, urls = found
+    unread = tuple(what for what, one in zip(lists, listed, strict=True) if one is None)
+    provisioned, mappings, urls = listed[0] or {}, listed[1] or [], listed[2] or {}
     state: dict[tuple[str, str], Any] = {
         (name, RESERVED): concurrency.get("ReservedConcurrentExecutions")
     }
     state |= {(name, f"{PROVISIONED}{q}"): number for q, number in provisioned.items()}
     state |= {(name, f"{URL}{q}"): access for q, access in urls.items()}
     state |= {(m["UUID"], ENABLED): _STATES.get(m["State"], BUSY) for m in mappings}
-    return Sight(name, function, mappings, state)
+    return Sight(name, function, mappings, state, unread)
 
 
 def source(mapping: Mapping[str, Any]) -> str:
@@ -105,16 +112,15 @@ def source(mapping: Mapping[str, Any]) -> str:
 
 def surroundings(aws: Aws, sight: Sight, at: datetime) -> Remarks:
     """Look who calls a function, how often, and who else shares its concurrency."""
-    invokers, aliases, used, limits = aws.together(
-        partial(_tried, "resource policy", partial(_invokers, aws, sight.name)),
-        partial(_tried, "aliases", partial(_aliases, aws, sight.name)),
-        partial(_tried, "use", partial(_used, aws, sight.name, at)),
-        partial(_tried, "concurrency of the account", partial(_limits, aws, sight)),
-    )
-    seen = (used, invokers, aliases, limits)
-    return Remarks(
-        tuple(line for one in seen for line in one.blast_radius),
-        tuple(check for one in seen for check in one.preflight),
+    looks: Mapping[str, Callable[[], Remarks]] = {
+        "use": partial(_used, aws, sight.name, at),
+        "resource policy": partial(_invokers, aws, sight.name),
+        "aliases": partial(_aliases, aws, sight.name),
+        "concurrency of the account": partial(_limits, aws, sight),
+        "CloudFront": partial(_at_the_edge, aws, sight),
+    }
+    return _network.together(
+        aws, *(partial(_network.tried, name, look) for name, look in looks.items())
     )
 
 
@@ -194,25 +200,14 @@ def _qualifier(arn: str) -> str:
 # Who calls it
 
 
-def _tried(name: str, look: partial[Remarks]) -> Remarks:
-    try:
-        return look()
-    except CloudError as error:
-        return Remarks(preflight=(Check(name=name, ok=False, detail=str(error)),))
-
-
 def _invokers(aws: Aws, name: str) -> Remarks:
     found = or_none(partial(aws.client("lambda").get_policy, FunctionName=name))
     if found is None:
         return Remarks()
     allowed = [s for s in json.loads(found["Policy"])["Statement"] if s["Effect"] == "Allow"]
-    who = sorted({_principal(statement) for statement in allowed})
-    return Remarks(
-        (
-            f"{counted(len(allowed), 'statement')} of its resource policy let {', '.join(who)}"
-            " invoke it: they stay, and every such call is answered 429",
-        )
-    )
+    who = named(sorted({_principal(statement) for statement in allowed}))
+    number = counted(len(allowed), "statement")
+    return Remarks((f"its resource policy lets {who} call it ({number}): that stays, unused",))
 
 
 def _principal(statement: Mapping[str, Any]) -> str:
@@ -224,7 +219,7 @@ def _principal(statement: Mapping[str, Any]) -> str:
 
 def _aliases(aws: Aws, name: str) -> Remarks:
     found = aws.pages("lambda", "ListAliases", "Aliases", FunctionName=name)
-    names = ", ".join(alias["Name"] for alias in found)
+    names = named([alias["Name"] for alias in found])
     return Remarks((f"its aliases stop too ({len(found)}): {names}",) if found else ())
 
 
@@ -254,6 +249,30 @@ def _limits(aws: Aws, sight: Sight) -> Remarks:
             " reserved again, which AWS refuses if others have reserved too much by then",
         )
     )
+
+
+def _at_the_edge(aws: Aws, sight: Sight) -> Remarks:
+    """Look for copies of it at CloudFront's edges, which no concurrency of ours limits.
+
+    https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/lambda-at-edge-function-restrictions.html
+    """
+    if aws.region != EDGE_HOME:
+        return Remarks()
+    pages = aws.client("cloudfront").get_paginator("list_distributions").paginate()
+    found = [d for page in pages for d in page.get("DistributionList", {}).get("Items", ())]
+    ids = [d["Id"] for d in found if any(a.startswith(f"{sight.arn}:") for a in _associated(d))]
+    if not ids:
+        return Remarks()
+    told = f"run on in {counted(len(ids), 'CloudFront distribution')}: {named(ids)}"
+    return Remarks(preflight=(Check(name=EDGE, ok=False, detail=told),))
+
+
+def _associated(distribution: Mapping[str, Any]) -> list[str]:
+    """Return the ARNs of the functions that a distribution has copies of."""
+    others = distribution.get("CacheBehaviors", {}).get("Items") or ()
+    behaviors = (distribution.get("DefaultCacheBehavior") or {}, *others)
+    associations = (b.get("LambdaFunctionAssociations", {}).get("Items") or () for b in behaviors)
+    return [str(one["LambdaFunctionARN"]) for some in associations for one in some]
 
 
 # What is preserved

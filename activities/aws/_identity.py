@@ -1,15 +1,17 @@
 """What the actions on identities read alike: who is who, and which policies say so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from activities.aws._reading import or_none
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError
+from firedoor.errors import AccessDenied, CloudError
 from firedoor.model.base import Model
 from firedoor.model.finding import PrincipalType
 from firedoor.model.plan import Check
+
+T = TypeVar("T")
 
 Owner = Literal["User", "Role", "Group"]
 """Who has policies, as IAM's operations spell it."""
@@ -69,18 +71,27 @@ def attached_policies(aws: Aws, owner: Owner, name: str) -> list[dict[str, Any]]
     return aws.pages("iam", f"ListAttached{owner}Policies", "AttachedPolicies", **parameters)
 
 
-def powers(owner: Mapping[str, Any], attached: Sequence[Mapping[str, Any]]) -> list[Check]:
+def powers(owner: Mapping[str, Any], attached: Sequence[Mapping[str, Any]] | None) -> list[Check]:
     """Say what limits somebody, and whether they may do everything; neither is changed."""
     boundary = (owner.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn")
-    great = sorted({p["PolicyName"] for p in attached} & ADMINISTRATORS)
+    great = sorted({p["PolicyName"] for p in attached or ()} & ADMINISTRATORS)
+    told = ", ".join([*great, "attached"] if great else [])
     return [
         Check(name="permissions boundary", ok=True, detail=f"{boundary or 'none'}, stays"),
         Check(
             name="no administrator",
-            ok=not great,
-            detail=", ".join([*great, "attached"] if great else []),
+            ok=attached is not None and not great,
+            detail="attached policies may not be read" if attached is None else told,
         ),
     ]
+
+
+def if_allowed(read: Callable[[], T]) -> T | None:
+    """Read what tells more but is not needed; None if we may not."""
+    try:
+        return read()
+    except AccessDenied:
+        return None
 
 
 def may(aws: Aws, actions: Sequence[str], resource: str) -> Check:

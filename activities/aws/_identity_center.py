@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -92,17 +92,18 @@ def find(center: IdentityCenter, name: str, aws: Aws) -> PermissionSet | str:
 
 
 def changes(
-    label: str, found: PermissionSet, deny: Mapping[str, Any]
+    label: str, found: PermissionSet, deny: Mapping[str, Any], aws: Aws
 ) -> tuple[tuple[Change, ...], str]:
     """Return what is to change in the permission set and in the account's role, and why not."""
-    merged = _merged(found.policy, deny)
+    provisioned = Change(resource=label, attribute=PROVISIONED, before=False, after=True)
     if _denies(found.policy, deny):
-        return (), ""
+        return (() if _is_provisioned(label, deny, aws) else (provisioned,)), ""
+    merged = _merged(found.policy, deny)
     too_long = len("".join(merged.split())) > QUOTA
     why = f"the inline policy of {found.label} would have more than {QUOTA} characters: use an SCP"
     return (
         Change(resource=found.label, attribute=POLICY, before=found.policy, after=merged),
-        Change(resource=label, attribute=PROVISIONED, before=False, after=True),
+        provisioned,
     ), (why if too_long else "")
 
 
@@ -143,12 +144,12 @@ def state(plan: Plan, aws: Aws) -> State:
     center = IdentityCenter.model_validate(plan.before["center"])
     label = str(plan.before["owner"])
     home = aws.elsewhere(account=center.account, region=center.region)
-    text, document = aws.together(
+    reads: list[Callable[[], str | bool]] = [
         partial(_policy, home, str(plan.before["instance"]), str(plan.before["permission_set"])),
-        partial(_identity.inline_policy, aws, "Role", label.partition("/")[2], IN_ACCOUNT),
-    )
-    denies = bool(document) and _has(document, plan.before["statement"])
-    return {(plan.changes[0].resource, POLICY): text, (label, PROVISIONED): denies}
+        partial(_is_provisioned, label, plan.before["statement"], aws),
+    ]
+    text, provisioned = aws.together(*reads)
+    return {(plan.lease, POLICY): text, (label, PROVISIONED): provisioned}
 
 
 def is_under_way(plan: Plan, aws: Aws) -> bool:
@@ -171,6 +172,12 @@ def is_under_way(plan: Plan, aws: Aws) -> bool:
         if told.get("PermissionSetArn") == plan.before["permission_set"]:
             return True
     return False
+
+
+def _is_provisioned(label: str, deny: Any, aws: Aws) -> bool:
+    """Say whether the account's role has a statement that its permission set has."""
+    document = _identity.inline_policy(aws, "Role", label.partition("/")[2], IN_ACCOUNT)
+    return bool(document) and _has(document, deny)
 
 
 def _found(center: IdentityCenter, name: str, home: Aws) -> PermissionSet | str:

@@ -73,7 +73,7 @@ def undo(change: Change) -> tuple[Call, ...]:
 
 
 PART = Part(
-    name=ATTRIBUTE,
+    name="turn instance metadata off",
     owns=lambda change: change.attribute == ATTRIBUTE,
     look=look,
     now=now,

@@ -1,17 +1,18 @@
 """What surrounds an EKS pod: its node, what selects it, what enforces policies, and whose it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from activities.aws import _selectors
 from activities.aws._kubernetes import Kubernetes
-from activities.aws._reading import counted, or_none
+from activities.aws._reading import Blind, counted, or_none
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError
+from firedoor.model.plan import Check
 
 VPC_CNI = "the VPC CNI"
+UNKNOWN = "an engine that we may not look up"
 AGENTS = {"aws-network-policy-agent", "aws-eks-nodeagent"}
 OTHER_ENGINES = {
     "antrea-agent": "Antrea",
@@ -34,6 +35,13 @@ OWNER_OF_TYPE = {f"{kind.lower()}s": kind for kind in OWNERS}
 TYPES = {"pods", *OWNER_OF_TYPE}
 """The types of workloads that have pods of their own, as GuardDuty names them."""
 
+INGRESS, EGRESS = "Ingress", "Egress"
+
+# What approvers are told about.
+ENGINE = "network policies are enforced"
+POLICIES = "no other network policy allows anything"
+
+Labels = Mapping[str, str]
 Object = dict[str, Any]
 
 
@@ -53,10 +61,11 @@ class Neighbourhood:
     node: Object
     engine: Engine
     services: list[Object]
-    policies: list[Object]
-    pods: list[Object]
+    policies: list[Object] | None  # none if we may not look
+    pods: list[Object] | None
     owner: Object | None
     identity: tuple[str, ...]
+    unread: tuple[Check, ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -82,33 +91,35 @@ def of_workload(api: Kubernetes, namespace: str, kind: str, name: str) -> list[O
     return [
         pod
         for pod in api.items("ListNamespacedPod", namespace=namespace)
-        if _selectors.matches(selector, pod["metadata"].get("labels") or {}) and not ended(pod)
+        if matches(selector, pod["metadata"].get("labels") or {}) and not ended(pod)
     ]
 
 
 def look_around(api: Kubernetes, pod: Object, aws: Aws) -> Neighbourhood:
     """Read what surrounds a pod: its node, services, policies, owner, and whom AWS takes it for."""
-    namespace = pod["metadata"]["namespace"]
-    listed = partial(api.items, namespace=namespace)
+    blind = Blind()
+    listed = partial(api.items, namespace=pod["metadata"]["namespace"])
+    nobody: Object = {"metadata": {"name": pod["spec"].get("nodeName") or ""}, "spec": {}}
     reads: list[Callable[[], Any]] = [
-        lambda: node_of(api, pod),
-        lambda: api.items("ListDaemonSetForAllNamespaces"),
-        lambda: listed("ListNamespacedService"),
-        lambda: listed("ListNamespacedNetworkPolicy"),
-        lambda: listed("ListNamespacedPod"),
-        lambda: _owner(api, pod),
-        lambda: _identity(api, pod),
+        partial(blind.tried, "its node", partial(node_of, api, pod), nobody),
+        partial(blind.tried, "services", partial(listed, "ListNamespacedService"), []),
+        partial(blind.tried, POLICIES, partial(listed, "ListNamespacedNetworkPolicy"), None),
+        partial(blind.tried, "other pods", partial(listed, "ListNamespacedPod"), None),
+        partial(blind.tried, "its owner", partial(_owner, api, pod), None),
+        partial(_identity, api, pod),
     ]
-    node, sets, services, policies, pods, owner, identity = aws.together(*reads)
+    node, services, policies, pods, owner, identity = aws.together(*reads)
+    engine = blind.tried(ENGINE, partial(_engine, api, node), Engine(UNKNOWN))
     return Neighbourhood(
         pod=pod,
         node=node,
-        engine=_engine(api, sets, node),
+        engine=engine,
         services=services,
         policies=policies,
         pods=pods,
         owner=owner,
         identity=identity,
+        unread=blind.checks,
     )
 
 
@@ -129,6 +140,55 @@ def owner_selector(near: Neighbourhood) -> Object:
     """Return what the owner of a pod selects; nothing if it has none."""
     selector: Object = (near.owner or {}).get("spec", {}).get("selector") or {}
     return selector
+
+
+# What is selected
+
+
+def matches(selector: Mapping[str, Any], labels: Labels) -> bool:
+    """Tell whether a label selector selects labels; an empty one selects all.
+
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors
+    """
+    exact = selector.get("matchLabels") or {}
+    return all(labels.get(key) == value for key, value in exact.items()) and all(
+        _holds(test, labels) for test in selector.get("matchExpressions") or ()
+    )
+
+
+def keys(selector: Mapping[str, Any], labels: Labels) -> set[str]:
+    """Return the labels without any one of which a selector that matches them would not match."""
+    exact = set(selector.get("matchLabels") or {})
+    tests = selector.get("matchExpressions") or ()
+    needed = {test["key"] for test in tests if test["operator"] in {"In", "Exists"}}
+    return (exact | needed) & labels.keys()
+
+
+def allowing(
+    policies: Iterable[Mapping[str, Any]], labels: Labels
+) -> list[tuple[Mapping[str, Any], tuple[str, ...]]]:
+    """Return the network policies that let traffic through for a pod, each with the directions.
+
+    Policies add up: what one of them allows, no other denies.
+    https://kubernetes.io/docs/concepts/services-networking/network-policies/#the-two-sorts-of-pod-isolation
+    """
+    return [
+        (policy, directions)
+        for policy in policies
+        if matches(policy["spec"].get("podSelector") or {}, labels)
+        and (directions := _allowed(policy["spec"]))
+    ]
+
+
+def to_strip(
+    selectors: Sequence[Mapping[str, Any]], labels: Labels, kept: Iterable[str] = ()
+) -> set[str]:
+    """Return the labels to take away so that these selectors do not match any more, if that can be.
+
+    A selector may match all the same: one that is empty, or that wants a label to be absent.
+    """
+    found = (keys(one, labels) for one in selectors if matches(one, labels))
+    return set().union(*found) - set(kept)
 
 
 # What is read
@@ -158,8 +218,8 @@ def _owner(api: Kubernetes, pod: Object) -> Object | None:
     return or_none(read)
 
 
-def _engine(api: Kubernetes, sets: list[Object], node: Object) -> Engine:
-    for one in sets:
+def _engine(api: Kubernetes, node: Object) -> Engine:
+    for one in api.items("ListDaemonSetForAllNamespaces"):
         name = one["metadata"]["name"]
         if name in OTHER_ENGINES:
             return Engine(OTHER_ENGINES[name], _ready(one))
@@ -203,14 +263,13 @@ def _identity(api: Kubernetes, pod: Object) -> tuple[str, ...]:
     """
     namespace = pod["metadata"]["namespace"]
     account = pod["spec"].get("serviceAccountName") or "default"
-    read = partial(api.read, "ReadNamespacedServiceAccount", namespace=namespace, name=account)
-    notes = ((or_none(read) or {}).get("metadata") or {}).get("annotations") or {}
-    roles = [(notes[IRSA], "IRSA")] if IRSA in notes else []
-    try:
-        roles += [(role, "EKS Pod Identity") for role in _pod_identity(api, namespace, account)]
-        unknown = ""
-    except CloudError as error:
-        unknown = f"; its Pod Identity associations could not be read: {error}"
+    roles: list[tuple[str, str]] = []
+    unknown = ""
+    for how, look in (("IRSA", _annotated), ("EKS Pod Identity", _associated)):
+        try:
+            roles += [(role, how) for role in look(api, namespace, account)]
+        except CloudError as error:
+            unknown += f"; whether it has a role by {how} could not be read: {error}"
     tasks = [
         f"Revoke the sessions of {role}, which the pod holds by {how} of service account"
         f" {namespace}/{account}: they work anywhere, for hours; done when CloudTrail shows only"
@@ -226,7 +285,13 @@ def _identity(api: Kubernetes, pod: Object) -> tuple[str, ...]:
     return tuple(tasks)
 
 
-def _pod_identity(api: Kubernetes, namespace: str, account: str) -> list[str]:
+def _annotated(api: Kubernetes, namespace: str, account: str) -> list[str]:
+    read = partial(api.read, "ReadNamespacedServiceAccount", namespace=namespace, name=account)
+    notes = ((or_none(read) or {}).get("metadata") or {}).get("annotations") or {}
+    return [notes[IRSA]] if IRSA in notes else []
+
+
+def _associated(api: Kubernetes, namespace: str, account: str) -> list[str]:
     found = api.aws.pages(
         "eks",
         "ListPodIdentityAssociations",
@@ -242,3 +307,23 @@ def _pod_identity(api: Kubernetes, namespace: str, account: str) -> list[str]:
         )["association"]["roleArn"]
         for one in found
     ]
+
+
+def _allowed(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    default = [INGRESS, EGRESS] if spec.get("egress") else [INGRESS]
+    types = spec.get("policyTypes") or default
+    rules = {INGRESS: spec.get("ingress"), EGRESS: spec.get("egress")}
+    return tuple(direction for direction in types if rules.get(direction))
+
+
+def _holds(test: Mapping[str, Any], labels: Labels) -> bool:
+    value = labels.get(test["key"])
+    match test["operator"]:
+        case "In":
+            return value in (test.get("values") or ())
+        case "NotIn":
+            return value not in (test.get("values") or ())
+        case "Exists":
+            return value is not None
+        case _:
+            return value is None

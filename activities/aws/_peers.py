@@ -12,7 +12,7 @@ from functools import partial
 from ipaddress import IPv6Address, ip_network
 from typing import Any
 
-from activities.aws import _acl, _flows, _network, _ours, _serving
+from activities.aws import _acl, _flows, _network, _ours, _serving, _sight
 from activities.aws._case import Address, Case
 from activities.aws._isolation import Look, Part, members
 from activities.aws._packet import Network, Packet, acl_rule
@@ -97,7 +97,7 @@ def denied(case: Case, changes: Sequence[Change]) -> list[Check]:
 
 
 PART = Part(
-    name="live peers",
+    name="deny live peers",
     owns=lambda change: change.resource.startswith("acl-"),
     look=look,
     now=now,
@@ -117,17 +117,14 @@ def _tracked(case: Case) -> tuple[dict[str, list[str]], list[str]]:
     An interface of which nothing is always tracked is left out.
     """
     vpcs = {interface["VpcId"] for interface in case.interfaces}
-    tables, managed = case.aws.together(
-        partial(_network.by_filter, case.aws, "DescribeRouteTables", "vpc-id", vpcs),
-        partial(_managed, case, vpcs),
-    )
+    tables, managed = case.aws.together(lambda: case.tables, partial(_managed, case, vpcs))
     accelerated = [
         f"{i['NetworkInterfaceId']} (Global Accelerator)"
         for i in managed
         if i["InterfaceType"] == _ACCELERATOR
     ]
     around = [*accelerated, *_balanced(case)]
-    if not case.untracks:
+    if not _sight.goes_untracked(case):
         around.append("its security groups (nothing takes it off the tracking)")
     found = {i["NetworkInterfaceId"]: [*_hops(i, tables), *around] for i in case.interfaces}
     endpoints = [i["NetworkInterfaceId"] for i in managed if i["InterfaceType"] == _ENDPOINT]
@@ -197,9 +194,9 @@ def _endpoints_told(endpoints: Sequence[str]) -> tuple[Check, ...]:
 def _rules(
     case: Case, acls: Iterable[dict[str, Any]], peers: Sequence[Address]
 ) -> tuple[list[_acl.Rule], list[Check], list[Address]]:
-    limit = _acl.limit(case.aws) if peers else 0
+    limit, said = _acl.limit(case.aws) if peers else (0, ())
     rules: list[_acl.Rule] = []
-    checks: list[Check] = []
+    checks: list[Check] = [*said]
     refused: list[Address] = []
     for acl in acls:
         for peer in peers:

@@ -2,23 +2,35 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from pydantic import JsonValue
 
-from activities.aws import _pod_remarks, _selectors
 from activities.aws._kubernetes import Kubernetes, planned
 from activities.aws._neighbourhood import (
+    COMPUTE,
+    EGRESS,
+    ENGINE,
+    INGRESS,
+    POLICIES,
+    UNKNOWN,
+    VPC_CNI,
     Neighbourhood,
     Object,
+    allowing,
+    controller,
+    ended,
+    keys,
+    matches,
     owner_selector,
     service_selector,
+    to_strip,
 )
 from activities.aws._reading import counted, or_none
 from firedoor.action import State
-from firedoor.model.plan import Call, Change, Plan, Target, Touched
+from firedoor.model.plan import Call, Change, Check, Plan, Target, Touched
 
 ACTION = "aws.quarantine_workload"
 
@@ -46,7 +58,7 @@ def plan_pod(
     stripped, left = _stripped(near, mark, orphan=orphan)
     resource = f"pod/{near.name}"
     held = _held(near)
-    refusals = (*_pod_remarks.refusals(near, orphan=orphan), *_taken(near))
+    refusals = (*_refusals(near, orphan=orphan), *_taken(near))
     done = bool(held or refusals)
     changes, calls, undo = ((), (), ()) if done else _effects(target, api, near, mark, stripped)
     return Plan(
@@ -54,7 +66,7 @@ def plan_pod(
         target=target,
         lease=f"{api.name}/{resource}",
         params={"orphan": orphan},
-        summary=_pod_remarks.summary(near, stripped, held, refusals),
+        summary=_summary(near, stripped, held, refusals),
         before={
             "cluster": api.name,
             "namespace": metadata["namespace"],
@@ -66,12 +78,10 @@ def plan_pod(
         changes=changes,
         calls=calls,
         undo=undo,
-        blast_radius=()
-        if refusals
-        else tuple(_pod_remarks.felt(near, stripped, orphan=orphan, whole=whole)),
-        preflight=() if refusals else (*_pod_remarks.checks(near, left), *map(api.allowed, calls)),
-        lost=() if done else tuple(_pod_remarks.lost(near, orphan=orphan)),
-        touched=Touched(resources={resource: near.labels}, fleets=_pod_remarks.fleets(near)),
+        blast_radius=() if refusals else tuple(_felt(near, stripped, orphan=orphan, whole=whole)),
+        preflight=() if refusals else (*_checks(near, left), *map(api.allowed, calls)),
+        lost=() if done else tuple(_lost(near, orphan=orphan)),
+        touched=Touched(resources={resource: near.labels}, fleets=_fleets(near)),
         refusals=refusals,
         tasks=near.identity,
     )
@@ -104,7 +114,7 @@ def plan_node(target: Target, api: Kubernetes, node: Object, pods: int) -> Plan:
         ),
         preflight=tuple(map(api.allowed, calls)),
         touched=Touched(resources={resource: metadata.get("labels") or {}}),
-        tasks=_pod_remarks.node_tasks(node) if changes else (),
+        tasks=_node_tasks(node) if changes else (),
     )
 
 
@@ -135,10 +145,10 @@ def remaining(api: Kubernetes, plan: Plan) -> State:
 def still_allowed(api: Kubernetes, plan: Plan) -> list[str]:
     """Read which network policies let traffic through for a pod that is in quarantine."""
     namespace, name = str(plan.before["namespace"]), str(plan.before["name"])
-    pod = api.read("ReadNamespacedPod", namespace=namespace, name=name)
+    pod = or_none(partial(api.read, "ReadNamespacedPod", namespace=namespace, name=name))
     policies = api.items("ListNamespacedNetworkPolicy", namespace=namespace)
-    labels = pod["metadata"].get("labels") or {}
-    return [_says(policy, ways) for policy, ways in _selectors.allowing(policies, labels)]
+    labels = (pod or {"metadata": {}})["metadata"].get("labels") or {}
+    return [_says(policy, ways) for policy, ways in allowing(policies, labels)]
 
 
 def label_value(incident: str) -> str:
@@ -199,13 +209,13 @@ def _effects(
 def _denial(mark: str) -> dict[str, JsonValue]:
     return {
         "podSelector": {"matchLabels": {QUARANTINE: mark}},
-        "policyTypes": [_selectors.INGRESS, _selectors.EGRESS],
+        "policyTypes": [INGRESS, EGRESS],
     }
 
 
 def _policy(near: Neighbourhood) -> Object | None:
     name = policy_name(near.pod["metadata"]["uid"])
-    return next((one for one in near.policies if one["metadata"]["name"] == name), None)
+    return next((one for one in near.policies or () if one["metadata"]["name"] == name), None)
 
 
 def _held(near: Neighbourhood) -> str | None:
@@ -272,9 +282,11 @@ def _stripped(near: Neighbourhood, mark: str, *, orphan: bool) -> tuple[set[str]
     allows = [p["spec"].get("podSelector") or {} for p, _ in _allows(near, near.labels)]
     services = [s for one in near.services if (s := service_selector(one))]
     owner = owner_selector(near)
-    kept = set() if orphan else _selectors.keys(owner, near.labels)
+    kept = set() if orphan else keys(owner, near.labels)
+    if not orphan and controller(near.pod) and not near.owner:
+        kept = set(near.labels)  # what its owner knows it by is not known to us
     wanted = [*services, *allows, *([owner] if orphan and owner else [])]
-    stripped = _selectors.to_strip(wanted, near.labels, kept)
+    stripped = to_strip(wanted, near.labels, kept)
     after = {k: v for k, v in near.labels.items() if k not in stripped} | {QUARANTINE: mark}
     return stripped, tuple(_says(policy, ways) for policy, ways in _allows(near, after))
 
@@ -282,8 +294,167 @@ def _stripped(near: Neighbourhood, mark: str, *, orphan: bool) -> tuple[set[str]
 def _allows(
     near: Neighbourhood, labels: Mapping[str, str]
 ) -> list[tuple[Mapping[str, Any], tuple[str, ...]]]:
-    return _selectors.allowing(near.policies, labels)
+    return allowing(near.policies or (), labels)
 
 
 def _says(policy: Mapping[str, Any], ways: tuple[str, ...]) -> str:
     return f"{policy['metadata']['name']} ({' and '.join(way.lower() for way in ways)})"
+
+
+# What an approver reads
+
+
+def _summary(
+    near: Neighbourhood, stripped: set[str], held: str | None, refusals: tuple[str, ...]
+) -> str:
+    """Return what the plan for a pod does, in a sentence."""
+    if refusals:
+        return f"The pod {near.name} cannot be quarantined."
+    if held is not None:
+        return f"The pod {near.name} is in quarantine already, for {held}."
+    off = f", and take its labels {', '.join(sorted(stripped))} away" if stripped else ""
+    return f"Deny the pod {near.name} all traffic{off}."
+
+
+def _refusals(near: Neighbourhood, *, orphan: bool) -> tuple[str, ...]:
+    """Return why a pod cannot be quarantined by a network policy, and what to do instead."""
+    node = near.node["metadata"]["name"]
+    labels = near.node["metadata"].get("labels") or {}
+    instead = (
+        "keep the evidence, evict the other pods of its node, and then isolate the node's instance"
+    )
+    found = []
+    if near.pod["spec"].get("hostNetwork"):
+        found.append(
+            f"{near.name} uses the network of its node {node}, which no network policy governs:"
+            f" {instead}"
+        )
+    if not near.engine.name:
+        found.append(
+            f"nothing in this cluster enforces network policies for {near.name}: turn the policies"
+            f" of {VPC_CNI} on (enableNetworkPolicy), or {instead}"
+        )
+    if near.engine.name and labels.get(COMPUTE) == "fargate":
+        found.append(
+            f"{near.name} runs on Fargate, where {near.engine.name} enforces no policies: change"
+            " the security groups of its SecurityGroupPolicy, or delete the pod once its evidence"
+            " is kept"
+        )
+    if near.engine.name == VPC_CNI and labels.get("kubernetes.io/os") == "windows":
+        found.append(
+            f"{near.name} runs on Windows, where {VPC_CNI} enforces no network policies: {instead}"
+        )
+    # https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy.html, considerations
+    if near.engine.name == VPC_CNI and (orphan or not controller(near.pod)):
+        why = "would be left without an owner" if controller(near.pod) else "has no owner"
+        other = "set orphan: false, or " if controller(near.pod) else ""
+        found.append(
+            f"{near.name} {why}, and AWS does not say that {VPC_CNI} enforces network policies for"
+            f" such pods: {other}{instead}"
+        )
+    return tuple(found)
+
+
+def _felt(near: Neighbourhood, stripped: set[str], *, orphan: bool, whole: bool) -> Iterator[str]:
+    """Yield who and what else feels the quarantine of a pod."""
+    after = {k: v for k, v in near.labels.items() if k not in stripped}
+    for service in near.services:
+        selector = service_selector(service)
+        if selector is None or not matches(selector, near.labels):
+            continue
+        behind = _told(_others(near, selector))
+        name = service["metadata"]["name"]
+        if matches(selector, after):
+            yield (
+                f"Service {name} goes on sending it requests, which fail, as its owner needs the"
+                f" same labels; {behind} serve"
+            )
+        else:
+            yield f"Service {name} loses it; {behind} serve"
+    if owner := near.owner:
+        kind, name = owner["kind"], owner["metadata"]["name"]
+        of = f"{kind} {name}"
+        if not orphan:
+            yield f"{of} keeps it, and starts no other in its place"
+        elif kind == "StatefulSet":
+            yield f"{of} lets it go, and can start no other of this name until it is gone"
+        else:
+            where = " and on the same node, cordoned or not" if kind == "DaemonSet" else ""
+            yield f"{of} lets it go, and starts another from the same template in its place{where}"
+        here = near.pod["spec"].get("nodeName")
+        same = _others(near, owner_selector(near), node=here)
+        if not orphan and near.engine.name in {VPC_CNI, UNKNOWN} and same != 0:
+            yield (
+                f"T{VPC_CNI[1:]} may deny the same to {_told(same)} of {of} on {here}: it keeps"
+                " policies by the name of the owner"
+            )
+    if whole:
+        yield "What its owner starts next comes from the same template, which may be the attacker's"
+    yield "Open connections are cut at once or when they end, as the policy engine has it"
+    yield "Its own node can still reach it, as no network policy denies that"
+
+
+def _checks(near: Neighbourhood, left: tuple[str, ...]) -> Iterator[Check]:
+    """Yield what was found out about whether the quarantine holds."""
+    if near.engine.name != UNKNOWN:
+        detail = f"by {near.engine.name}{near.engine.ready}"
+        yield Check(name=ENGINE, ok=True, detail=detail)
+    if near.policies is not None:
+        yield Check(
+            name=POLICIES,
+            ok=not left,
+            detail=f"policies add up, and these let traffic through all the same: {', '.join(left)}"
+            if left
+            else "policies of kinds that are not Kubernetes' own were not looked at",
+        )
+    yield from near.unread
+
+
+def _lost(near: Neighbourhood, *, orphan: bool) -> Iterator[str]:
+    """Yield what undo cannot bring back."""
+    yield "Connections that are cut"
+    if orphan and near.owner and near.owner["kind"] != "StatefulSet":
+        of = f"{near.owner['kind']} {near.owner['metadata']['name']}"
+        yield (
+            f"When its labels are back, {of} has one pod too many, and deletes one: perhaps this,"
+            " with what is on its disk and in its memory"
+        )
+
+
+def _fleets(near: Neighbourhood) -> dict[str, int]:
+    """Return what a pod is one of, and how many of it run."""
+    if near.owner is None:
+        return {}
+    others = _others(near, owner_selector(near))
+    if others is None:
+        return {}
+    return {f"{near.owner['kind'].lower()}/{near.owner['metadata']['name']}": others + 1}
+
+
+def _told(others: int | None) -> str:
+    return "an unknown number of other pods" if others is None else counted(others, "other pod")
+
+
+def _others(near: Neighbourhood, selector: Mapping[str, Any], *, node: str = "") -> int | None:
+    if near.pods is None:
+        return None
+    return sum(
+        matches(selector, one["metadata"].get("labels") or {})
+        for one in near.pods
+        if one["metadata"]["uid"] != near.pod["metadata"]["uid"]
+        and not ended(one)
+        and node in {"", one["spec"].get("nodeName")}
+    )
+
+
+def _node_tasks(node: Object) -> tuple[str, ...]:
+    """Return what is left to people about a node: its instance is not the cluster's."""
+    instance = str(node["spec"].get("providerID") or "").rpartition("/")[2]
+    if not re.fullmatch("i-[0-9a-f]+", instance):
+        return ()
+    return (
+        f"Protect the instance {instance} of node {node['metadata']['name']} from termination and"
+        " its Auto Scaling group from replacing it (scale-in protection, AZRebalance suspended),"
+        " and snapshot its volumes; done when DescribeInstanceAttribute shows"
+        " disableApiTermination and the snapshots have started",
+    )

@@ -77,7 +77,7 @@ def undo(change: Change) -> tuple[Call, ...]:
 
 
 PART = Part(
-    name="protection from termination",
+    name="protect it and its disks",
     owns=lambda change: change.attribute in _ATTRIBUTES or change.attribute.startswith(_DISK),
     look=look,
     now=now,

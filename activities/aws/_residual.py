@@ -1,23 +1,43 @@
-"""The residual-access statement: what each kind of credential of a principal can still do."""
+"""The residual-access statement: what each kind of credential of a principal can still do.
+
+To it belong the role sessions that a principal began: they outlive what it began them with.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from activities.aws import _denials, _sessions, _trust
+from activities.aws import _denials, _roles
 from activities.aws._denials import Denial
 from activities.aws._reading import counted
-from activities.aws._sessions import Sessions
+from activities.aws._trail import Event, lookup
 from activities.aws._users import ACTIVE, CREDENTIALS, Held
+from firedoor.cloud.aws import Aws
+from firedoor.errors import CloudError
+from firedoor.model.finding import PrincipalType
 from firedoor.model.plan import Check, Residual
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_request.html
 LONGEST_TOKEN = timedelta(hours=36)
+
 # A set of credentials of the metadata service; it hands out the next before that.
 HANDED_OUT = timedelta(hours=6)
 
 ALL_DENIED = "denied everything"
+
+# A role session lasts as long at most, whatever the role says.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_manage-assume.html
+LONGEST = timedelta(hours=12)
+
+CHAINED = timedelta(hours=1)
+"""How long a session lasts at most that was begun in another session."""
+
+GLOBAL_ENDPOINT = {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
+"""Where the calls are recorded that went to no region's own STS."""
+
+BEGINNINGS = ("AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity")
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,76 @@ class Denied:
         return self.all or (self.before is not None and self.before >= self.now)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Who begins sessions: a user, a role, or one session of a role."""
+
+    type: PrincipalType
+    name: str
+    session: str = ""
+
+    def began(self, identity: Mapping[str, Any]) -> bool:
+        """Say whether a record's `userIdentity` is this one."""
+        if self.type is PrincipalType.USER:
+            # So too with the credentials of GetSessionToken; those of GetFederationToken cannot.
+            return identity.get("type") == "IAMUser" and identity.get("userName") == self.name
+        issuer = (identity.get("sessionContext") or {}).get("sessionIssuer") or {}
+        session = str(identity.get("principalId", "")).partition(":")[2]
+        return issuer.get("userName") == self.name and self.session in {"", session}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session of a role, and when it ends at the latest."""
+
+    role: str
+    name: str
+    ends: datetime
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """The sessions that CloudTrail knows of; `gap` says why there may be more."""
+
+    known: tuple[Session, ...]
+    where: str
+    gap: str = ""
+
+
+def begun_by(origin: Origin, aws: Aws, now: datetime, *, everywhere: bool = False) -> Sessions:
+    """Read the role sessions that somebody began and that may still live.
+
+    Looked up is where most begin, in our own region and at STS's global endpoint, or everywhere.
+    `gap` says where CloudTrail could not be read, or held more than is read of it.
+    """
+    # What is chained ends within an hour; only a user's own sessions can be longer.
+    longest = LONGEST if origin.type is PrincipalType.USER else CHAINED
+    name = origin.name if origin.type is PrincipalType.USER else origin.session
+    attribute, value = ("Username", name) if name else ("EventName", "AssumeRole")
+    try:
+        regions = _regions(aws) if everywhere else _usual(aws)
+    except CloudError as error:
+        return Sessions((), "", f"the regions could not be read: {error}")
+    events, gap = _looked_up(aws, regions, attribute, value, now - longest, now)
+    found = (_session(event, origin) for event in events)
+    known = {(s.role, s.name): s for s in found if s and s.ends > now}
+    where = f"{len(regions)} regions" if len(regions) > 2 else ", ".join(regions)
+    return Sessions(tuple(known.values()), where, gap)
+
+
+def federated_by(name: str, aws: Aws, now: datetime) -> str | None:
+    """Return the user that got the federation token of a name; None if CloudTrail has none."""
+    # Federation tokens last for 36 hours at most.
+    since = now - timedelta(hours=36)
+    asked_for = ("EventName", "GetFederationToken")
+    events, _ = _looked_up(aws, _usual(aws), *asked_for, since, now)
+    for event in events:
+        asked = event.record.get("requestParameters") or {}
+        if asked.get("name") == name and event.who.get("type") == "IAMUser" and not event.error:
+            return str(event.who["userName"])
+    return None
+
+
 def of_user(held: Held, denied: Denied, sessions: Sessions) -> tuple[Residual, ...]:
     """Say what the credentials of a user can still do."""
     return (
@@ -46,7 +136,7 @@ def of_user(held: Held, denied: Denied, sessions: Sessions) -> tuple[Residual, .
         _password(held, denied),
         *(_tokens(kind, denied) for kind in ("GetSessionToken", "GetFederationToken")),
         *_devices(held, denied),
-        *_begun(sessions, denied.now, _sessions.LONGEST),
+        *_begun(sessions, denied.now, LONGEST),
     )
 
 
@@ -64,7 +154,7 @@ def of_role(
         _old(denied, longest),
         _new(denied, longest, trust),
         _handed_out(denied, trust, instances),
-        *_begun(sessions, denied.now, _sessions.CHAINED),
+        *_begun(sessions, denied.now, CHAINED),
     )
 
 
@@ -73,8 +163,13 @@ def of_one(what: str, denied: bool, sessions: Sessions, now: datetime) -> tuple[
     state = f"{ALL_DENIED}, wherever it is used" if denied else "works, and is renewed"
     return (
         Residual(credential=what, state=state, open=not denied),
-        *_begun(sessions, now, _sessions.CHAINED),
+        *_begun(sessions, now, CHAINED),
     )
+
+
+def of_deleted(sessions: Sessions, now: datetime) -> tuple[Residual, ...]:
+    """Say what outlives a user or role that does not exist any more."""
+    return tuple(_begun(sessions, now, LONGEST))
 
 
 def of_permission_set(
@@ -84,7 +179,7 @@ def of_permission_set(
     sessions = f"role sessions of {label}"
     if cutoff and denied:
         sessions += f" begun before {_denials.instant(cutoff)}"
-    until = None if denied else now + _sessions.LONGEST
+    until = None if denied else now + LONGEST
     works = "works until a person ends it, and begins new role sessions"
     return (
         Residual(
@@ -103,10 +198,10 @@ def of_permission_set(
 
 
 def checks(residual: tuple[Residual, ...]) -> list[Check]:
-    """Return the statement as checks: what stays open is not ok."""
+    """Return as checks what a plan will leave: what stays open is not ok."""
     return [
         Check(
-            name=one.credential,
+            name=f"afterwards, {one.credential}",
             ok=not one.open,
             detail=one.state + (f", until {_denials.instant(one.until)}" if one.until else ""),
         )
@@ -185,10 +280,10 @@ def _new(denied: Denied, longest: timedelta, trust: str) -> Residual:
     credential = "new sessions"
     if denied.all:
         return Residual(credential=credential, state=ALL_DENIED, open=False)
-    if not _trust.is_narrowed(trust):
-        state = f"begin as the trust policy allows: {_trust.trusted(trust)}"
+    if not _roles.is_narrowed(trust):
+        state = f"begin as the trust policy allows: {_roles.trusted(trust)}"
         return Residual(credential=credential, state=state, open=True)
-    if but := _trust.excepted(trust):
+    if but := _roles.excepted(trust):
         state = f"none can begin, but those of {but}"
         return Residual(credential=credential, state=state, open=True)
     if denied.every_session:
@@ -202,7 +297,7 @@ def _handed_out(denied: Denied, trust: str, instances: str) -> Residual:
     credential = "what instances are handed"
     if denied.all:
         return Residual(credential=credential, state=ALL_DENIED, open=False)
-    if not _trust.is_narrowed(trust):
+    if not _roles.is_narrowed(trust):
         state = f"renewed as new sessions ({instances})"
         return Residual(credential=credential, state=state, open=True)
     until = None if denied.every_session else denied.now + HANDED_OUT
@@ -242,3 +337,41 @@ def _begun(sessions: Sessions, now: datetime, longest: timedelta) -> list[Residu
 
 def _and_denied(denied: Denied) -> str:
     return f", and {ALL_DENIED}" if denied.all else ""
+
+
+def _usual(aws: Aws) -> list[str]:
+    return sorted({aws.region, GLOBAL_ENDPOINT.get(aws.partition, aws.region)})
+
+
+def _regions(aws: Aws) -> list[str]:
+    described = aws.client("ec2").describe_regions()["Regions"]
+    return sorted(region["RegionName"] for region in described)
+
+
+def _looked_up(
+    aws: Aws, regions: list[str], attribute: str, value: str, since: datetime, now: datetime
+) -> tuple[list[Event], str]:
+    """Return the newest events of some regions, and why there may be more."""
+
+    def look(region: str) -> tuple[tuple[Event, ...], str]:
+        try:
+            events, complete = lookup(aws.elsewhere(region=region), attribute, value, since, now)
+        except CloudError as error:
+            return (), f"CloudTrail of {region} could not be read: {error}"
+        return events, "" if complete else f"CloudTrail of {region} holds more than is read of it"
+
+    found = aws.together(*(partial(look, region) for region in regions))
+    gaps = [gap for _, gap in found if gap]
+    more = f", and so of {len(gaps) - 1} more regions" if len(gaps) > 1 else ""
+    return [event for events, _ in found for event in events], f"{gaps[0]}{more}" if gaps else ""
+
+
+def _session(event: Event, origin: Origin) -> Session | None:
+    """Return the session that an event began, if it did, and for this origin."""
+    if event.name not in BEGINNINGS or event.error or not origin.began(event.who):
+        return None
+    asked = event.record.get("requestParameters") or {}
+    lasts = timedelta(seconds=int(asked.get("durationSeconds") or CHAINED.total_seconds()))
+    role = str(asked.get("roleArn", "an unknown role")).rpartition("/")[2]
+    name = str(asked.get("roleSessionName", ""))
+    return Session(role=f"role/{role}", name=name, ends=event.at + lasts)

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from activities.aws._reading import or_none
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
-from firedoor.errors import Refused
+from firedoor.errors import CloudError, Refused
 
 # Others, such as Firewall Manager, have what is below and above.
 # https://docs.aws.amazon.com/Route53/latest/APIReference/API_route53resolver_AssociateFirewallRuleGroup.html
@@ -24,6 +24,9 @@ LARGEST_LIST = 100_000
 """Domains in all lists of an account and region."""
 
 DONE = "COMPLETE"
+
+OF_THE_VPC = "AmazonProvidedDNS"
+"""What DHCP options call the VPC's own resolver."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,24 @@ def fail_open(aws: Aws, vpc: str) -> bool:
     return bool(answer["FirewallConfig"]["FirewallFailOpen"] == "ENABLED")
 
 
+def servers(aws: Aws, vpc: str) -> list[str]:
+    """Read which name servers a VPC tells its instances to ask."""
+    (found,) = aws.pages("ec2", "DescribeVpcs", "Vpcs", VpcIds=[vpc])
+    asked = [found["DhcpOptionsId"]] if found.get("DhcpOptionsId", "default") != "default" else []
+    options = (
+        aws.pages("ec2", "DescribeDhcpOptions", "DhcpOptions", DhcpOptionsIds=asked)
+        if asked
+        else []
+    )
+    return [
+        value["Value"]
+        for option in options
+        for configuration in option["DhcpConfigurations"]
+        if configuration["Key"] == "domain-name-servers"
+        for value in configuration["Values"]
+    ]
+
+
 def made_by_us(aws: Aws, arn: str) -> bool:
     """Return whether a thing carries the tag of an incident."""
     tags = aws.pages("route53resolver", "ListTagsForResource", "Tags", ResourceArn=arn)
@@ -184,12 +205,17 @@ def status_of_association(aws: Aws, id: str) -> str | None:
 
 
 def _lists(aws: Aws, rule: Mapping[str, Any], domain: str) -> bool:
-    """Return whether a rule is about a domain; AWS does not show its own lists."""
+    """Return whether a rule is about a domain, as far as its list is shown to us.
+
+    AWS does not show what is on the lists that it manages, and nobody allows what is on those.
+    """
     if "FirewallDomainListId" not in rule:
         return False
     try:
         domains = _domains(aws, rule["FirewallDomainListId"])
-    except Refused:
+    except CloudError as error:
+        if error.retryable:
+            raise
         return False
     return any(on(domain, one) for one in domains)
 

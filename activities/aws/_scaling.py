@@ -103,7 +103,7 @@ def leave(change: Change) -> tuple[Call, ...]:
 
 
 PROTECTION = Part(
-    name="protection from scale-in",
+    name="protect it from scale-in",
     owns=lambda change: change.attribute.startswith(_PROTECTION),
     look=look_protection,
     now=now_protection,
@@ -111,7 +111,7 @@ PROTECTION = Part(
     undo=unprotect,
 )
 LIFECYCLE = Part(
-    name="Auto Scaling membership",
+    name="put it into standby",
     owns=lambda change: change.attribute.startswith(_LIFECYCLE),
     look=look_standby,
     now=now_standby,

@@ -113,7 +113,7 @@ def put_in(change: Change) -> tuple[Call, ...]:
 
 
 TARGETS = Part(
-    name="load balancers",
+    name="take it out of target groups",
     owns=lambda change: change.attribute.startswith(_TARGET),
     look=look_targets,
     now=now_targets,
@@ -122,7 +122,7 @@ TARGETS = Part(
     made=frozenset({"InvalidTarget", "TargetGroupNotFound"}),
 )
 CLASSIC = Part(
-    name="Classic Load Balancers",
+    name="take it out of Classic Load Balancers",
     owns=lambda change: change.resource.startswith(_CLASSIC),
     look=look_classic,
     now=now_classic,

@@ -39,6 +39,12 @@ class Sight:
         return tuple(self.groups[vpc] for vpc in self.vpcs if vpc in self.groups)
 
     @property
+    def squatted(self) -> tuple[dict[str, Any], ...]:
+        """The groups in its VPCs that have the name of the untracking one, and are not ours."""
+        found = (self.passages[vpc] for vpc in self.vpcs if vpc in self.passages)
+        return tuple(group for group in found if not _untracked.is_ours(group))
+
+    @property
     def state(self) -> State:
         """The groups of the interfaces, by id.
 
@@ -74,7 +80,14 @@ def read(case: Case) -> Sight:
 
 def groups_of(case: Case) -> list[dict[str, Any]]:
     """Read the groups that we make, in all VPCs."""
-    return _groups.named(case.aws, [_quarantine.NAME, _untracked.name(case.id)])
+    names = [_quarantine.NAME, _untracked.name(case.id)]
+    return case.once("our groups", partial(_groups.named, case.aws, names))
+
+
+def goes_untracked(case: Case) -> bool:
+    """Return whether it goes by way of the untracking group, which must be ours wherever it is."""
+    sight = read(case)
+    return case.untracks and not sight.squatted
 
 
 def seen(case: Case, interfaces: list[dict[str, Any]], groups: Iterable[dict[str, Any]]) -> Sight:

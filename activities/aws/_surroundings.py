@@ -9,8 +9,9 @@ from pydantic import JsonValue
 from activities.aws import _addresses, _identity, _metadata, _network
 from activities.aws._case import Case
 from activities.aws._isolation import Look
-from activities.aws._reading import tags
+from activities.aws._reading import counted, tags
 from activities.aws._sight import Sight
+from firedoor.errors import CloudError
 from firedoor.model.plan import LATER, Call, Check
 
 # https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html
@@ -26,6 +27,8 @@ _METADATA = Check(
     detail="neither security groups nor network ACLs filter it, and it stays on: it hands out the"
     " credentials of the instance's role",
 )
+
+_CLUSTER = "kubernetes.io/cluster/"
 
 # What IAM calls the services whose calls have no dry run.
 _PREFIXES = {"autoscaling": "autoscaling", "elb": "elasticloadbalancing"}
@@ -45,6 +48,38 @@ def loses(instance: Mapping[str, Any], interfaces: Iterable[Mapping[str, Any]]) 
         for i in interfaces
     )
     return f"{named(instance)} loses all traffic on {described}"
+
+
+def routed(case: Case) -> Look:
+    """Say whose traffic goes through it, as through a NAT instance, a firewall or a VPN."""
+    own = {interface["NetworkInterfaceId"] for interface in case.interfaces}
+    try:
+        tables = case.tables
+    except CloudError as error:
+        return Look(preflight=(Check(name="no route leads to it", ok=False, detail=str(error)),))
+    ways = [
+        (table, where)
+        for table in tables
+        if (where := [_to(r) for r in table["Routes"] if r.get("NetworkInterfaceId") in own])
+    ]
+    return Look(
+        blast_radius=tuple(
+            f"{table['RouteTableId']} sends {', '.join(where)} of {_whose(table)} through it: they"
+            " lose that way, so give them another first"
+            for table, where in ways
+        )
+    )
+
+
+def node(instance: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say that it is a node of a Kubernetes cluster, as its tags have it."""
+    owned = [name.removeprefix(_CLUSTER) for name in tags(instance) if name.startswith(_CLUSTER)]
+    return tuple(
+        f"It is a node of the Kubernetes cluster {name}: its pods are cut off with it, and after"
+        " about 5 minutes the cluster starts them elsewhere and forgets them here; if it is one"
+        " pod that is bad, quarantine that instead"
+        for name in owned
+    )
 
 
 def kept(interfaces: Iterable[Mapping[str, Any]], look: Look) -> tuple[str, ...]:
@@ -89,9 +124,22 @@ def credentials(instance: dict[str, Any]) -> tuple[str, ...]:
     if not profile:
         return ()
     return (
-        f"Credentials that it took from {profile['Arn']} stay valid elsewhere: revoke the role's"
-        " sessions too",
+        f"Credentials that it took from {profile['Arn']} stay valid elsewhere for up to 6 h: revoke"
+        " the role's sessions too",
     )
+
+
+def _to(route: Mapping[str, Any]) -> str:
+    names = ("DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId")
+    return next(str(route[name]) for name in names if route.get(name))
+
+
+def _whose(table: Mapping[str, Any]) -> str:
+    subnets = [a for a in table["Associations"] if a.get("SubnetId")]
+    if any(association.get("Main") for association in table["Associations"]):
+        others = f" and {counted(len(subnets), 'subnet')} more" if subnets else ""
+        return f"all subnets of {table['VpcId']} without a table of their own{others}"
+    return counted(len(subnets), "subnet")
 
 
 def _may(case: Case, call: Call) -> tuple[Check, ...]:

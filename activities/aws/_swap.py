@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from activities.aws import _network, _quarantine, _sight, _untracked
-from activities.aws._case import Case
+from activities.aws._case import Case, both
 from activities.aws._packet import Packet, group_rule
 from activities.aws._reading import counted, strings
 from activities.aws._sight import GROUPS, Sight
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, FiredoorError
+from firedoor.errors import CloudError, FiredoorError, PlanStale
 from firedoor.model.plan import LATER, Call, Change, Check, Plan
 
 _LENGTH = TypeAdapter(timedelta)
@@ -51,22 +51,22 @@ class Swap:
 
     @property
     def preparing(self) -> tuple[Call, ...]:
-        """The calls that make the quarantine groups ready: there, and empty."""
+        """The calls that make the groups ready: those of quarantine empty, the others open."""
         calls: list[Call] = []
         for vpc in self.sight.vpcs:
             if vpc not in self.sight.groups:
                 calls.append(_quarantine.creation(vpc))
             calls += _quarantine.revocations(self.sight.groups.get(vpc, _quarantine.NEW))
+        for vpc in self.passages:
+            calls += (_untracked.creation(vpc, self.sight.instance), *_untracked.openings())
         return tuple(calls)
 
     @property
     def calls(self) -> tuple[Call, ...]:
         """The calls that move the interfaces."""
         through = [move for move in self.moves if self.passages]
-        instance, ids = self.sight.instance, _quarantine.planned(self.sight.vpcs, self.sight.groups)
+        ids = _quarantine.planned(self.sight.vpcs, self.sight.groups)
         return (
-            *(_untracked.creation(vpc, instance) for vpc in self.passages),
-            *(call for _ in self.passages for call in _untracked.openings()),
             *(_move(move.resource, [LATER]) for move in through),
             *(call for _ in self.passages for call in _untracked.closings()),
             *(
@@ -95,7 +95,8 @@ class Swap:
             return ()
         return (
             f"For {self.open_for.total_seconds():.0f} seconds before it is cut off, everybody whom"
-            " routes and network ACLs let through may reach it at every port, and it them",
+            " routes and network ACLs let through may reach it at every port, and it them; for"
+            " longer if Firedoor's worker dies just then, until another goes on with this step",
         )
 
     @property
@@ -111,7 +112,16 @@ class Swap:
             for group in self.sight.existing
             if (found := _quarantine.rules(group))
         )
-        return (*rules, _cuts(self.open_for if self.passages else None))
+        squatted = (
+            Check(
+                name=f"{group['GroupId']} is ours",
+                ok=False,
+                detail=f"it has the name of the group that takes connections off the tracking,"
+                f" {group['GroupName']}, and Firedoor did not make it: ask who did",
+            )
+            for group in self.sight.squatted
+        )
+        return (*rules, *squatted, _cuts(self.open_for if self.passages else None))
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -165,12 +175,18 @@ class WayBack:
 
 
 @dataclass(frozen=True)
-class Passages:
-    """The untracking groups by VPC, those that interfaces enter now, and what failed."""
+class Groups:
+    """The groups that interfaces move into, by VPC: on the way to quarantine, and there.
 
-    ids: Mapping[str, str]
-    entered: tuple[str, ...]
+    `opened` are the VPCs whose interfaces go that way now, `is_open` says whether anything may pass
+    there; `lacking` says why there is no quarantine in some VPC, `failed` what else went wrong.
+    """
+
+    quarantine: Mapping[str, str]
+    passages: Mapping[str, str]
+    opened: frozenset[str]
     is_open: bool
+    lacking: tuple[CloudError, ...]
     failed: tuple[CloudError, ...]
 
 
@@ -188,70 +204,59 @@ def planned(sight: Sight, open_for: timedelta | None) -> Swap:
     return Swap(sight, emptied, moves, open_for)
 
 
-def ready(plan: Plan, sight: Sight, aws: Aws) -> dict[str, str]:
-    """Return the ids of the quarantine groups by VPC, created and emptied as planned.
+def prepare(plan: Plan, sight: Sight, todo: Sequence[Change], aws: Aws) -> Groups:
+    """Make the groups that are planned: the empty ones, and the open ones, with nobody in them yet.
 
-    Where that fails, what an earlier attempt left open is closed at least.
+    What cannot be made in one VPC keeps nothing else from quarantine. Raises `PlanStale` where a
+    group is not what the plan saw; what an earlier attempt left open is closed then.
     """
-    groups = sight.groups
-    try:
-        ids = aws.together(
-            *(partial(_quarantine.ready, vpc, groups.get(vpc), plan, aws) for vpc in sight.vpcs)
-        )
-    except FiredoorError:
-        for group in _planned_passages(plan, sight).values():
-            _untracked.close(group["GroupId"], aws)
-        raise
-    return dict(zip(sight.vpcs, ids, strict=True))
-
-
-def opened(plan: Plan, sight: Sight, todo: Sequence[Change], aws: Aws) -> Passages:
-    """Make the untracking groups that are planned, open, for what is not on its way yet.
-
-    One that cannot be made does not keep its interfaces from quarantine.
-    """
-    vpcs = sorted({sight.vpc_of[m.resource] for m in _moves(todo) if not sight.on_the_way(m)})
     before = _planned_passages(plan, sight)
-    ids = {vpc: str(group["GroupId"]) for vpc, group in before.items()}
-    entered: list[str] = []
-    failed: list[CloudError] = []
-    for vpc in vpcs:
-        creation = _untracked.creation(vpc, sight.instance)
-        if creation not in plan.calls:
-            continue
-        try:
-            ids[vpc] = _untracked.ready(creation, before.get(vpc), aws)
-            entered.append(vpc)
-        except CloudError as error:
-            failed.append(error)
-    is_open = bool(entered) or any(map(_untracked.is_open, before.values()))
-    return Passages(ids, tuple(entered), is_open, tuple(failed))
+    vpcs = sorted({sight.vpc_of[m.resource] for m in _moves(todo) if not sight.on_the_way(m)})
+    quarantine, opened = both(
+        aws, partial(_quarantines, plan, sight, aws), partial(_opened, plan, sight, vpcs, aws)
+    )
+    new = {vpc: id for vpc, id in opened.items() if isinstance(id, str)}
+    passages = {**{vpc: str(group["GroupId"]) for vpc, group in before.items()}, **new}
+    if stale := [error for error in quarantine.values() if isinstance(error, PlanStale)]:
+        for group in passages.values():
+            _untracked.close(group, aws)
+        _untracked.delete([id for vpc, id in new.items() if vpc not in before], aws)
+        raise stale[0]
+    return Groups(
+        quarantine={vpc: id for vpc, id in quarantine.items() if isinstance(id, str)},
+        passages=passages,
+        opened=frozenset(new),
+        is_open=bool(new) or any(map(_untracked.is_open, before.values())),
+        lacking=tuple(e for e in quarantine.values() if isinstance(e, CloudError)),
+        failed=tuple(e for e in opened.values() if isinstance(e, CloudError)),
+    )
 
 
 def make(
-    plan: Plan,
-    sight: Sight,
-    todo: Sequence[Change],
-    ready: Mapping[str, str],
-    passages: Passages,
-    aws: Aws,
+    plan: Plan, sight: Sight, todo: Sequence[Change], groups: Groups, aws: Aws
 ) -> list[CloudError]:
-    """Move the interfaces that are not in quarantine, and return what failed on the way there."""
-    moves = _moves(todo)
+    """Move the interfaces that are not in quarantine, and return what failed on the way there.
+
+    The group that is open is closed as they leave it, so that one that cannot leave is cut off too.
+    Raises why an interface could not be moved into quarantine, when all else is done.
+    """
+    moves = [m for m in _moves(todo) if sight.vpc_of[m.resource] in groups.quarantine]
     into = [
-        _move(move.resource, [passages.ids[vpc]])
+        _move(move.resource, [groups.passages[vpc]])
         for move in moves
-        if (vpc := sight.vpc_of[move.resource]) in passages.entered and not sight.on_the_way(move)
+        if (vpc := sight.vpc_of[move.resource]) in groups.opened and not sight.on_the_way(move)
     ]
-    entered = aws.together(*(partial(_tried, call, aws) for call in into))
-    failed = [*passages.failed, *(error for error in entered if error)]
-    if passages.is_open:
+    failed = [*groups.failed, *_all_tried(into, aws)]
+    closing = []
+    if groups.is_open:
         time.sleep(_open_for(plan).total_seconds())
-        for group in passages.ids.values():
-            failed += _untracked.close(group, aws)
-    calls = [_move(move.resource, [ready[sight.vpc_of[move.resource]]]) for move in moves]
-    aws.together(*(partial(aws.call, call) for call in calls))
-    return [*failed, *_untracked.delete(passages.ids.values(), aws)]
+        closing = [partial(_untracked.close, group, aws) for group in groups.passages.values()]
+    calls = [_move(m.resource, [groups.quarantine[sight.vpc_of[m.resource]]]) for m in moves]
+    stuck, *closed = aws.together(partial(_all_tried, calls, aws), *closing)
+    failed += [error for errors in closed for error in errors]
+    if stuck:
+        raise min(stuck, key=lambda error: not error.retryable)
+    return [*failed, *_untracked.delete(groups.passages.values(), aws)]
 
 
 def look_back(plan: Plan, case: Case) -> WayBack:
@@ -271,10 +276,10 @@ def undo(way_back: WayBack, todo: Sequence[Change], aws: Aws) -> list[CloudError
     """Give the interfaces their groups back, and return what failed."""
     former = _former(way_back.plan)
     calls = [former[move.resource] for move in _moves(todo) if not way_back.missing(move)]
-    moved = aws.together(*(partial(_tried, call, aws) for call in calls))
+    stuck = _all_tried(calls, aws)
     passages = _planned_passages(way_back.plan, way_back.sight).values()
     ours = [group["GroupId"] for group in passages]
-    return [*(error for error in moved if error), *_untracked.delete(ours, aws)]
+    return [*stuck, *_untracked.delete(ours, aws)]
 
 
 def checks(case: Case, sight: Sight) -> list[Check]:
@@ -352,6 +357,40 @@ def _planned_passages(plan: Plan, sight: Sight) -> dict[str, dict[str, Any]]:
         for vpc, group in sight.passages.items()
         if _untracked.creation(vpc, sight.instance) in plan.calls
     }
+
+
+def _quarantines(plan: Plan, sight: Sight, aws: Aws) -> dict[str, str | FiredoorError]:
+    """Return the ids of the quarantine groups by VPC, created and emptied, or why there is none."""
+
+    def ready(vpc: str) -> str | FiredoorError:
+        try:
+            return _quarantine.ready(vpc, sight.groups.get(vpc), plan, aws)
+        except (CloudError, PlanStale) as error:
+            return error
+
+    ids = aws.together(*(partial(ready, vpc) for vpc in sight.vpcs))
+    return dict(zip(sight.vpcs, ids, strict=True))
+
+
+def _opened(plan: Plan, sight: Sight, vpcs: Iterable[str], aws: Aws) -> dict[str, str | CloudError]:
+    """Return the ids of the untracking groups by VPC, as planned and open, or why there is none."""
+
+    def ready(creation: Call, vpc: str) -> str | CloudError:
+        try:
+            return _untracked.ready(creation, sight.passages.get(vpc), aws)
+        except CloudError as error:
+            return error
+
+    creations = {vpc: _untracked.creation(vpc, sight.instance) for vpc in vpcs}
+    asked = {vpc: call for vpc, call in creations.items() if call in plan.calls}
+    ids = aws.together(*(partial(ready, call, vpc) for vpc, call in asked.items()))
+    return dict(zip(asked, ids, strict=True))
+
+
+def _all_tried(calls: Iterable[Call], aws: Aws) -> list[CloudError]:
+    """Make calls side by side, and return what failed."""
+    ended = aws.together(*(partial(_tried, call, aws) for call in calls))
+    return [error for error in ended if error]
 
 
 def _tried(call: Call, aws: Aws) -> CloudError | None:

@@ -74,7 +74,7 @@ def undo(change: Change) -> tuple[Call, ...]:
 
 
 PART = Part(
-    name=ATTRIBUTE,
+    name="shorten idle timeouts",
     owns=lambda change: change.attribute == ATTRIBUTE,
     look=look,
     now=now,

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from activities.aws._reading import counted, or_none
-from activities.aws._window import Window, lasting, pending, silent, stamp, unproven
+from activities.aws._window import Window, in_force, pending, silent, stamp, unproven
 from firedoor.cloud.aws import Aws
 from firedoor.errors import AccessDenied, CloudError, Refused, Throttled
 from firedoor.settings import settings
@@ -41,6 +41,8 @@ PAUSE = 0.5
 """Seconds between lookups: AWS allows two a second in an account and region."""
 
 ATTEMPTS = 3
+
+UNSEEN = "what only data events show, as reading objects, is not in its history"
 
 PERMISSIONS = ("cloudtrail:LookupEvents", "ec2:DescribeRegions", "iam:GetRole")
 
@@ -132,11 +134,13 @@ def quiet(
 ) -> Window:
     """Return since when an actor does nothing any more, as the event history has it.
 
-    It is asked in every region that the account uses, or in those given. Calls that were refused
+    `since` is when it was planned; what counts begins when it was applied, if that is known. It is
+    asked in every region that the account uses, or in those given. Calls that were refused
     are no doing: they are the sign that a revocation works. Never raises a `CloudError`.
     """
     if not (actor.user or actor.role or actor.session or actor.keys):
         return unproven(NAME, "it is not known whose calls to look for")
+    since, excused = in_force(aws, since)
     try:
         places = regions or _regions(aws)
         names = _names(aws, places, actor, since, now)
@@ -144,7 +148,7 @@ def quiet(
     except (CloudError, Refused) as error:
         later = "; try later" if isinstance(error, Throttled) else ""
         return unproven(NAME, f"{error}{later}")
-    return _judged(actor, [one for one in found if one], since, now)
+    return _judged(actor, [one for one in found if one], since, excused, now)
 
 
 def lookup(
@@ -228,16 +232,38 @@ def _names(
         events = _beginnings(aws, regions, by, begin, end, f"user {actor.user}")
         names |= {_given(e, "name") for e in events if _user(e.who) == actor.user}
     if actor.role and not actor.session:
-        by = ("ResourceName", _role_arn(aws, actor.role))
-        begin = since - LONGEST_SESSION
-        events = _beginnings(aws, regions, by, begin, end, f"role {actor.role}")
-        names |= {_given(e, "roleSessionName") for e in events if e.name.startswith("AssumeRole")}
+        names |= _sessions(aws, regions, actor.role, since - LONGEST_SESSION, end)
     names.discard("")
     if len(names) > MOST_SESSIONS:
         raise Refused(
             f"{actor} has {len(names)} sessions, more than the {MOST_SESSIONS} that are looked up"
         )
     return sorted(names)
+
+
+def _sessions(
+    aws: Aws, regions: Sequence[str], role: str, since: datetime, until: datetime
+) -> set[str]:
+    """Return the names of the sessions of a role.
+
+    Raises `Refused` if there are some that cannot be looked up, as those that Cognito or Roles
+    Anywhere hand out: whoever has one of them would seem to be quiet.
+    """
+    found = or_none(partial(aws.client("iam").get_role, RoleName=role))
+    known: Mapping[str, Any] = found["Role"] if found else {}
+    arn = known.get("Arn", f"arn:{aws.partition}:iam::{aws.account}:role/{role}")
+    by = ("ResourceName", str(arn))
+    events = _beginnings(aws, regions, by, since, until, f"role {role}")
+    names = {_session(e) for e in events if e.name.startswith("AssumeRole") and not e.error}
+    if "" in names:
+        raise Refused(f"a session of role {role} has a name that CloudTrail does not show")
+    used = (known.get("RoleLastUsed") or {}).get("LastUsedDate")
+    if used and used > since and not names:
+        raise Refused(
+            f"role {role} was used at {stamp(used)}, but no session is on record whose calls could"
+            " be looked for"
+        )
+    return names
 
 
 def _beginnings(
@@ -255,11 +281,10 @@ def _beginnings(
     return [event for events, _ in filter(None, found) for event in events]
 
 
-def _role_arn(aws: Aws, name: str) -> str:
-    role = or_none(partial(aws.client("iam").get_role, RoleName=name))
-    return (
-        str(role["Role"]["Arn"]) if role else f"arn:{aws.partition}:iam::{aws.account}:role/{name}"
-    )
+def _session(event: Event) -> str:
+    """Return the name of the session that began; of a pod, only the answer says it."""
+    user = (event.record.get("responseElements") or {}).get("assumedRoleUser") or {}
+    return _given(event, "roleSessionName") or str(user.get("arn", "")).rpartition("/")[2]
 
 
 def _given(event: Event, parameter: str) -> str:
@@ -311,7 +336,9 @@ def _of_session(who: Mapping[str, Any], session: str) -> bool:
     return not session or str(who.get("arn", "")).rpartition("/")[2] == session
 
 
-def _judged(actor: Actor, found: Sequence[_Found], since: datetime, now: datetime) -> Window:
+def _judged(
+    actor: Actor, found: Sequence[_Found], since: datetime, excused: datetime, now: datetime
+) -> Window:
     window = settings().proof_window_identity
     events = sorted({e.id: e for one in found for e in one.events}.values(), key=lambda e: e.at)
     passed = [event for event in events if event.passed and event.at > since]
@@ -321,8 +348,8 @@ def _judged(actor: Actor, found: Sequence[_Found], since: datetime, now: datetim
     seen = _said(passed, refused)
     due = dark + window + DELIVERY
     if now >= due:
-        return silent(NAME, f"{actor} is quiet since {stamp(dark)}{seen}", dark)
-    if passed and lasting(passed[-1].at, since):
+        return silent(NAME, f"{actor} is quiet since {stamp(dark)}{seen}; {UNSEEN}", dark)
+    if passed and passed[-1].at > excused:
         return unproven(NAME, f"{actor} still acts{seen}", dark)
     if known > since:
         return unproven(NAME, f"{actor} has more events than can be read{seen}", dark)

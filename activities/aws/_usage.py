@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from activities.aws import _network, _trail
-from activities.aws._reading import counted
+from activities.aws._reading import counted, named
 from activities.aws._trail import Event
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError
@@ -18,9 +18,6 @@ MOST_PAGES = 2
 
 MOST_FUNCTIONS = 1_000
 """Functions of an account whose roles are looked at."""
-
-NAMED = 5
-"""How many of several are named."""
 
 PERMISSIONS = (
     "cloudtrail:LookupEvents",
@@ -118,7 +115,7 @@ def _assumed(aws: Aws, name: str, since: datetime, now: datetime) -> list[str]:
     whom = sorted({_who(event) for event in assumed})
     times = _times(len(assumed), complete)
     span = _span(events, complete, since, now)
-    return [f"role {name} was assumed {times} in {span}, by {_some(whom)}"]
+    return [f"role {name} was assumed {times} in {span}, by {named(whom)}"]
 
 
 def _key(aws: Aws, id: str, since: datetime, now: datetime) -> tuple[_Look, ...]:
@@ -145,7 +142,7 @@ def _key_calls(aws: Aws, id: str, since: datetime, now: datetime) -> list[str]:
     number = ("" if complete else "at least ") + counted(len(events), "call")
     return [
         f"key {id} made {number} in {_span(events, complete, since, now)}"
-        f" from {_addresses(len(addresses))}, to {_some(most)}"
+        f" from {_addresses(len(addresses))}, to {named(most)}"
     ]
 
 
@@ -189,9 +186,4 @@ def _addresses(number: int) -> str:
 
 
 def _listed(names: Sequence[str], noun: str) -> str:
-    return f"{counted(len(names), noun)}: {_some(names)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"{counted(len(names), noun)}: {named(names)}"

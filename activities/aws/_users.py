@@ -12,7 +12,6 @@ from activities.aws import _denials, _identity
 from activities.aws._reading import or_none
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
-from firedoor.errors import AccessDenied
 from firedoor.model.plan import Call, Change, Check
 
 # AWS attaches these itself when it finds a key in public, and its support case says when to detach.
@@ -114,7 +113,9 @@ def held(user: str, aws: Aws) -> Held:
         partial(aws.pages, "iam", "ListMFADevices", "MFADevices", **own),
         password,
     ]
-    *listed, mfa, has_password = aws.together(*(partial(_allowed, read) for read in reads))
+    *listed, mfa, has_password = aws.together(
+        *(partial(_identity.if_allowed, read) for read in reads)
+    )
     return Held(dict(zip(CREDENTIALS, listed, strict=True)), has_password, mfa)
 
 
@@ -177,21 +178,15 @@ def quarantine_told(attached: Items) -> list[str]:
     ]
 
 
-def through_groups(user: str, aws: Aws) -> Items:
-    """Read the managed policies that a user has through its groups."""
+def attached(user: str, aws: Aws) -> Items:
+    """Read the managed policies that a user has, itself and through its groups."""
     groups = aws.pages("iam", "ListGroupsForUser", "Groups", UserName=user)
-    attached = aws.together(
-        *(partial(_identity.attached_policies, aws, "Group", g["GroupName"]) for g in groups)
+    found = aws.together(
+        partial(_identity.attached_policies, aws, "User", user),
+        *(partial(_identity.attached_policies, aws, "Group", g["GroupName"]) for g in groups),
     )
-    return [policy for policies in attached for policy in policies]
+    return [policy for policies in found for policy in policies]
 
 
 def _enrolled(device: Mapping[str, Any]) -> str:
     return f"enrolled {device['EnableDate'].astimezone(UTC).strftime(_denials.TIME)}"
-
-
-def _allowed(read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except AccessDenied:
-        return None

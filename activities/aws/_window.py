@@ -6,10 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from firedoor.action import proof
+from firedoor.cloud.aws import Aws
 from firedoor.model.plan import Check, Plan, Proof, Verdict
 
-GRACE = timedelta(hours=1)
-"""A plan may wait so long for approval: what passes until then may have come before the effect."""
+GRACE = timedelta(minutes=15)
+"""An effect takes so long to reach all of AWS, and what is tracked may end a little later."""
+
+WAIT = timedelta(hours=1)
+"""The same where only the time of planning is known: the plan has waited for approval too."""
 
 # From bad to good: of several windows, the worst says what is proven.
 _RANKS = (Verdict.UNPROVEN, Verdict.PENDING, Verdict.PROVEN)
@@ -33,8 +37,9 @@ class Window:
 def proven(plan: Plan, checks: Iterable[Check], *windows: Window, **members: Any) -> Proof:
     """Return the proof of what was read back, and of what the logs show.
 
-    It is drifted if a check failed, else as the worst window; without windows it is proven.
-    Further members go into the proof as they are.
+    It is drifted if a check failed, else as the worst window; without windows it is proven. Since
+    when nothing passes is said only where that is proven or will be. Further members go into the
+    proof as they are.
     """
     checks = tuple(checks)
     sound = all(check.ok for check in checks)
@@ -43,7 +48,7 @@ def proven(plan: Plan, checks: Iterable[Check], *windows: Window, **members: Any
         plan,
         (*checks, *(window.check for window in windows)),
         verdict=worst if sound else Verdict.DRIFTED,
-        since=_since(windows) if sound else None,
+        since=_since(windows) if sound and worst is not Verdict.UNPROVEN else None,
         **members,
     )
 
@@ -64,9 +69,16 @@ def silent(name: str, why: str, since: datetime) -> Window:
     return Window(Verdict.PROVEN, Check(name=name, ok=True, detail=why), since)
 
 
-def lasting(at: datetime, since: datetime) -> bool:
-    """Return whether what passed at an instant passed in spite of a plan of `since`."""
-    return at > since + GRACE
+def in_force(aws: Aws, since: datetime) -> tuple[datetime, datetime]:
+    """Return since when silence counts, and until when what passes is no wonder.
+
+    What was silent before a plan was applied shows nothing of its effect, however long it was: a
+    beacon may call once a day. `since`, when it was planned, is what there is if we do not know
+    when it was applied.
+    """
+    if aws.applied is None:
+        return since, since + WAIT
+    return max(since, aws.applied), aws.applied + GRACE
 
 
 def stamp(at: datetime) -> str:

@@ -272,8 +272,8 @@ def _look_around(interfaces: list[dict[str, Any]], params: Params, aws: Aws) -> 
             **_ours.addresses(list(known.values()), elastic, gateways),
         },
         services=services[0],
-        limit=limit,
-        unseen=(*services[1], *fronts[1]),
+        limit=limit[0],
+        unseen=(*limit[1], *services[1], *fronts[1]),
     )
 
 

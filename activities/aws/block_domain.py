@@ -95,8 +95,10 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
         gone = instance is None or terminated(instance)
         return (_gone(target, names),) if gone else ()
     vpcs = sorted({interface["VpcId"] for interface in interfaces})
-    ours = (*params.own_domains, *_hosted(aws))
-    return tuple(_plan_one(target, params, name, vpc, ours, aws) for vpc in vpcs for name in names)
+    hosted, unseen = _hosted(aws)
+    ours = (*params.own_domains, *hosted)
+    plans = (_plan_one(target, params, name, vpc, ours, aws) for vpc in vpcs for name in names)
+    return tuple(_with(plan, unseen) for plan in plans)
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
@@ -161,8 +163,10 @@ ACTION = Action(
     params=Params,
     permissions=Permissions(
         plan=(
+            "ec2:DescribeDhcpOptions",
             "ec2:DescribeInstances",
             "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeVpcs",
             "route53:ListHostedZones",
             "route53resolver:GetFirewallConfig",
             "route53resolver:ListTagsForResource",
@@ -195,6 +199,13 @@ ACTION = Action(
 
 
 # What a plan holds
+
+
+def _with(plan: Plan, unseen: tuple[Check, ...]) -> Plan:
+    """Add what could not be seen to a plan that changes something."""
+    if not plan.calls:
+        return plan
+    return plan.model_copy(update={"preflight": (*plan.preflight, *unseen)})
 
 
 def _plan_one(
@@ -399,6 +410,7 @@ def _crowd(aws: Aws, vpc: str) -> str:
 
 
 def _preflight(aws: Aws, vpc: str) -> Iterator[Check]:
+    yield _asked(aws, vpc)
     try:
         open_ = _resolver.fail_open(aws, vpc)
     except CloudError as error:
@@ -413,16 +425,30 @@ def _preflight(aws: Aws, vpc: str) -> Iterator[Check]:
     )
 
 
+def _asked(aws: Aws, vpc: str) -> Check:
+    """Return whether instances ask the VPC's resolver, as its DHCP options tell them."""
+    name = "instances ask the VPC's resolver"
+    try:
+        servers = _resolver.servers(aws, vpc)
+    except CloudError as error:
+        return Check(name=name, ok=False, detail=str(error))
+    others = [server for server in servers if server != _resolver.OF_THE_VPC]
+    detail = (
+        f"DHCP gives them {', '.join(others)}: block the domain there, unless that asks the VPC's"
+    )
+    return Check(name=name, ok=not others, detail=detail if others else "")
+
+
 # What is read
 
 
-def _hosted(aws: Aws) -> list[str]:
+def _hosted(aws: Aws) -> tuple[list[str], tuple[Check, ...]]:
     """Read the domains whose zones the account hosts; without leave to, only those named count."""
     try:
         zones = aws.pages("route53", "ListHostedZones", "HostedZones")
-    except CloudError:
-        return []
-    return [_resolver.plain(zone["Name"]) for zone in zones]
+    except CloudError as error:
+        return [], (Check(name="is none of our own domains", ok=False, detail=str(error)),)
+    return [_resolver.plain(zone["Name"]) for zone in zones], ()
 
 
 def _vpc(plan: Plan) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from activities.aws import _function, _identity
+from activities.aws import _function, _identity, _network
 from activities.aws._function import BUSY, ENABLED, LATEST, PROVISIONED, RESERVED, URL, Sight
 from activities.aws._network import Remarks
-from activities.aws._reading import counted
+from activities.aws._reading import counted, named
 from activities.aws._window import Window, pending, proven, silent, stamp, unproven
 from firedoor.action import (
     Action,
@@ -79,9 +79,10 @@ def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noq
             ),
             undo=tuple(_call(change, change.before, name) for change in _backwards(changes)),
             blast_radius=_felt(sight, changes, remarks) if changes else (),
-            preflight=(may, *remarks.preflight),
+            preflight=(may, *_unread(sight), *remarks.preflight),
             lost=_lost(sight, changes),
             touched=Touched(resources={name: dict(sight.function.get("Tags") or {})}),
+            tasks=_tasks(name, remarks),
         ),
     )
 
@@ -107,25 +108,7 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
 
 def verify(plan: Plan, aws: Aws) -> Proof:
     """Show that nothing can begin to run, and tell until when what began before can still run."""
-    name = str(plan.before["name"])
-    sight = _function.look(aws, name)
-    if sight is None:
-        return proven(plan, [Check(name=name, ok=False, detail="does not exist any more")])
-    checks = [
-        _is_now(sight.state.get((c.resource, c.attribute)), c)
-        for c in plan.changes
-        if c.attribute != RESERVED
-    ]
-    reserved = sight.state[name, RESERVED]
-    told = "0" if reserved == 0 else f"is {reserved}"
-    checks.insert(0, Check(name=f"{name} {RESERVED}", ok=reserved == 0, detail=told))
-    known = {change.resource for change in plan.changes}
-    checks += [
-        Check(name=f"{m['UUID']} {ENABLED}", ok=False, detail=f"polls {_function.source(m)}, new")
-        for m in sight.mappings
-        if m["UUID"] not in known and sight.state[m["UUID"], ENABLED] is True
-    ]
-    return proven(plan, checks, _at_rest(plan, sight), *_turning_off(plan, sight))
+    return _network.settled(partial(_looked_at, plan, aws))
 
 
 def revert(plan: Plan, aws: Aws) -> Receipt:
@@ -152,6 +135,7 @@ ACTION = Action(
     revert=revert,
     permissions=Permissions(
         plan=(
+            "cloudfront:ListDistributions",
             "cloudwatch:GetMetricStatistics",
             "iam:GetRole",
             "iam:SimulatePrincipalPolicy",
@@ -351,6 +335,28 @@ def _give_back(change: Change, name: str, aws: Aws) -> None:
 # What is so now
 
 
+def _looked_at(plan: Plan, aws: Aws) -> Proof:
+    name = str(plan.before["name"])
+    sight = _function.look(aws, name)
+    if sight is None:
+        return proven(plan, [Check(name=name, ok=False, detail="does not exist any more")])
+    checks = [
+        _is_now(sight.state.get((c.resource, c.attribute)), c)
+        for c in plan.changes
+        if c.attribute != RESERVED
+    ]
+    reserved = sight.state[name, RESERVED]
+    told = "0" if reserved == 0 else f"is {reserved}"
+    checks.insert(0, Check(name=f"{name} {RESERVED}", ok=reserved == 0, detail=told))
+    known = {change.resource for change in plan.changes}
+    checks += [
+        Check(name=f"{m['UUID']} {ENABLED}", ok=False, detail=f"polls {_function.source(m)}, new")
+        for m in sight.mappings
+        if m["UUID"] not in known and sight.state[m["UUID"], ENABLED] is True
+    ]
+    return proven(plan, checks, _at_rest(plan, sight), *_turning_off(plan, sight))
+
+
 def _is_now(value: JsonValue, change: Change) -> Check:
     ok = value == change.after
     told = "as we set it" if ok else f"is {value}"
@@ -394,16 +400,30 @@ def _felt(sight: Sight, changes: tuple[Change, ...], remarks: Remarks) -> tuple[
     lines += remarks.blast_radius
     if polled:
         number = counted(len(polled), "event source")
-        lines.append(f"{number} are not read, and fill up: {', '.join(polled)}")
+        lines.append(f"not read, and filling up: {number}, {named(polled)}")
     if urls:
-        lines.append(
-            f"{counted(len(urls), 'function URL')} ask for signed calls; the address stays"
-        )
+        number = counted(len(urls), "function URL")
+        lines.append(f"for signed calls only, which are answered 429 too: {number}")
     return (
         *lines,
         f"invocations that run go on to their end, {int(sight.timeout.total_seconds())} s at most",
         f"credentials that {name} was handed as role/{role} work on wherever they were taken:"
-        f" revoke those handed to it (lambda:SourceFunctionArn {sight.arn})",
+        " revoke them too",
+    )
+
+
+def _unread(sight: Sight) -> list[Check]:
+    told = "may not be listed, and so are not turned off; what they start is answered 429"
+    return [Check(name=what, ok=False, detail=told) for what in sight.unread]
+
+
+def _tasks(name: str, remarks: Remarks) -> tuple[str, ...]:
+    if not (told := [c.detail for c in remarks.preflight if c.name == _function.EDGE]):
+        return ()
+    return (
+        f"Take {name} off CloudFront, as freezing does not reach its copies at the edge, which"
+        f" {told[0]}: CloudFront, the distribution, Behaviors, Function associations. It is done"
+        " when the distribution is deployed without it.",
     )
 
 

@@ -23,7 +23,6 @@ from activities.aws import (
     _surroundings,
     _swap,
     _tracking,
-    _untracked,
 )
 from activities.aws._case import Address, Case, both
 from activities.aws._isolation import MAKING, UNDOING, Look, Part
@@ -43,7 +42,7 @@ from firedoor.model.plan import Call, Change, Check, Plan, Proof, Receipt, Targe
 # First what keeps it and what it holds; then what it is part of and how it is reached. The swap of
 # groups comes last: while it is open to everybody for a moment, the ways from outside are shut.
 KEEPING: tuple[Part, ...] = (
-    _marking.PART,
+    *_marking.PARTS,
     _protection.PART,
     _scaling.PROTECTION,
     _tracking.PART,
@@ -74,6 +73,7 @@ _READS = (
     "ec2:DescribeNetworkAcls",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSecurityGroups",
+    "ec2:DescribeTags",
     "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeTargetHealth",
 )
@@ -120,7 +120,7 @@ class Params(Model):
     def parts(self) -> tuple[Part, ...]:
         """The parts that are wanted."""
         wanted = {
-            _marking.PART.name: True,
+            **{part.name: True for part in _marking.PARTS},
             _protection.PART.name: self.protect,
             _scaling.PROTECTION.name: self.scaling_off,
             _tracking.PART.name: self.idle_timeouts,
@@ -188,22 +188,17 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
     )
     todo = _todo(plan, case, sight, seen)
     with aws.only(plan.calls) as permit:
-        failed = [*seen.errors]
-        more, ready = both(
+        not_kept, groups = both(
             aws,
             partial(_isolation.carry_out, aws, MAKING, KEEPING, todo),
-            partial(_swap.ready, plan, sight, aws),
+            partial(_swap.prepare, plan, sight, todo, aws),
         )
-        failed += more
-        more, passages = both(
-            aws,
-            partial(_isolation.carry_out, aws, MAKING, TAKING_OUT, todo),
-            partial(_swap.opened, plan, sight, todo, aws),
-        )
-        failed += more
-        failed += _swap.make(plan, sight, todo, ready, passages, aws)
-        _raise_worst(error for error in failed if error.retryable)
-    created = {vpc: id for vpc, id in ready.items() if _quarantine.creation_in(plan, vpc)}
+        not_out = _isolation.carry_out(aws, MAKING, TAKING_OUT, todo)
+        not_moved = _swap.make(plan, sight, todo, groups, aws)
+        failed = (*seen.errors, *not_kept, *not_out, *not_moved)
+        _raise_worst([*groups.lacking, *(error for error in failed if error.retryable)])
+    ids = groups.quarantine.items()
+    created = {vpc: id for vpc, id in ids if _quarantine.creation_in(plan, vpc)}
     return receipt(plan, permit.made, created=created)
 
 
@@ -322,13 +317,16 @@ def _opening(params: Params, instance: dict[str, Any], sight: Sight) -> timedelt
     """Return for how long to let everything through; None is not at all."""
     if not params.untrack or instance["State"]["Name"] != "running":
         return None  # what does not run has no connections
-    foreign = any(not _untracked.is_ours(group) for group in sight.passages.values())
-    return None if foreign else params.untrack_for
+    return None if sight.squatted else params.untrack_for
 
 
 def _worth_it(changes: tuple[Change, ...]) -> tuple[Change, ...]:
-    """Return the changes, or none if nothing but the mark of the incident would be new."""
-    return changes if any(not _marking.PART.owns(change) for change in changes) else ()
+    """Return the changes, or none if nothing but marks of the incident would be new."""
+    return changes if any(not _is_mark(change) for change in changes) else ()
+
+
+def _is_mark(change: Change) -> bool:
+    return any(part.owns(change) for part in _marking.PARTS)
 
 
 def _calls(changes: tuple[Change, ...], swap: Swap) -> tuple[Call, ...]:
@@ -388,9 +386,9 @@ def _summary(
     if refusals:
         return f"{name} cannot be isolated."
     moved = sum(change.attribute == GROUPS for change in changes)
-    parts = (part for part in PARTS if part is not _marking.PART)
+    parts = (part for part in PARTS if part not in _marking.PARTS)
     besides = [part.name for part in parts if any(map(part.owns, changes))]
-    also = f"; also set: {', '.join(besides)}" if besides else ""
+    also = f"; then {', '.join(besides)}" if besides else ""
     if not moved:
         rules = f", but {_quarantine.NAME} has rules, which go" if sight.rules else ""
         return f"{name} is in quarantine already, with all of its network interfaces{rules}{also}."
@@ -403,6 +401,7 @@ def _summary(
 def _look_around(case: Case, sight: Sight, look: Look, swap: Swap, calls: tuple[Call, ...]) -> Look:
     instance = case.instance or {}
     ids = [interface["NetworkInterfaceId"] for interface in sight.interfaces]
+    routed = _surroundings.routed(case)
     watched, *may = case.aws.together(
         lambda: (_flows.watched(case.aws, ids),),
         *_surroundings.permitted(case, sight, calls),
@@ -410,6 +409,8 @@ def _look_around(case: Case, sight: Sight, look: Look, swap: Swap, calls: tuple[
     return Look(
         blast_radius=(
             _surroundings.loses(instance, sight.interfaces),
+            *routed.blast_radius,
+            *_surroundings.node(instance),
             *swap.blast_radius,
             *_surroundings.credentials(instance),
             *look.blast_radius,
@@ -417,6 +418,7 @@ def _look_around(case: Case, sight: Sight, look: Look, swap: Swap, calls: tuple[
         preflight=(
             *dict.fromkeys(check for checks in may for check in checks),
             *swap.preflight,
+            *routed.preflight,
             *look.preflight,
             *_surroundings.not_filtered(case, look),
             *watched,
@@ -432,7 +434,7 @@ def _look(plan: Plan, aws: Aws) -> Proof:
     case, now = Case(aws, plan.target), datetime.now(UTC)
     peers = [change for change in plan.changes if _peers.PART.owns(change)]
     # Tags keep nothing from passing, and peers are shown by what becomes of their packets.
-    apart = (_marking.PART, _peers.PART)
+    apart = (*_marking.PARTS, _peers.PART)
     changes = [c for c in plan.changes if not any(part.owns(c) for part in apart)]
     sight, seen = both(
         aws, partial(_sight.read, case), partial(_isolation.read, case, PARTS, changes)
@@ -485,11 +487,12 @@ def _todo(plan: Plan, case: Case, sight: Sight, seen: _isolation.Reading) -> tup
             if now.get((change.resource, change.attribute)) == change.before
             or sight.on_the_way(change)
         )
-    # Where others took a rule's number, isolation does not wait for another vote on where it goes.
+    # Isolation does not wait for another vote where others took the number of a rule, or marked a
+    # disk.
     firm = tuple(
         change
         for change in changes
-        if not _peers.PART.owns(change)
+        if not (_peers.PART.owns(change) or _marking.HELD.owns(change))
         or now.get((change.resource, change.attribute)) in (change.before, change.after)
     )
     todo = outstanding(plan.model_copy(update={"changes": firm}), now)

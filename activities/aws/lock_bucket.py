@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, IPvAnyNetwork, JsonValue
 
-from activities.aws import _bucket, _bucket_policy, _identity
+from activities.aws import _bucket, _bucket_policy, _identity, _network
 from activities.aws._bucket import BLOCK, LIFECYCLE, VERSIONING
 from activities.aws._bucket_policy import Requests, Whose
 from activities.aws._network import Remarks
@@ -43,6 +43,10 @@ POLICY = "policy statement"
 """What a change of the policy is called, before the name of the statement."""
 
 ENABLED, SUSPENDED = "Enabled", "Suspended"
+
+DIRECTORY = "--x-s3"
+"""What the name of a bucket of S3 Express One Zone ends with.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-bucket-naming-rules.html"""
 
 
 class Params(Model):
@@ -94,6 +98,12 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
     exempt = dict.fromkeys((*target.spared, *params.exempt))
     params = params.model_copy(update={"exempt": tuple(exempt)})
     bucket = target.subject.id
+    if bucket.endswith(DIRECTORY):
+        why = (
+            f"{bucket} is a directory bucket, which has neither versions nor a public access block:"
+            " deny s3express:CreateSession in its policy by hand"
+        )
+        return (_plan(target, params, summary=f"{bucket} cannot be locked.", refusals=(why,)),)
     if not _bucket.exists(aws, bucket):
         why = f"{bucket} does not exist"
         return (_plan(target, params, summary=f"{why}.", refusals=(why,), gone=True),)
@@ -150,13 +160,7 @@ def verify(plan: Plan, aws: Aws) -> Proof:
 
     S3 decides on each request anew, so nothing that was open before lives on behind the deny.
     """
-    bucket = plan.target.subject.id
-    if not _bucket.exists(aws, bucket):
-        return proof(plan, [Check(name=bucket, ok=False, detail="does not exist any more")])
-    wanted = _members(plan.before.get("wanted"))
-    text = _bucket.policy(aws, bucket)
-    now = {**_bucket.settings(aws, bucket), **_of_policy(bucket, text, wanted)}
-    return proof(plan, [_read_back(bucket, name, after, now) for name, after in wanted.items()])
+    return _network.settled(partial(_looked_at, plan, aws))
 
 
 def revert(plan: Plan, aws: Aws) -> Receipt:
@@ -368,6 +372,16 @@ def _of_policy(bucket: str, text: str | None, wanted: dict[str, JsonValue]) -> S
     }
 
 
+def _looked_at(plan: Plan, aws: Aws) -> Proof:
+    bucket = plan.target.subject.id
+    if not _bucket.exists(aws, bucket):
+        return proof(plan, [Check(name=bucket, ok=False, detail="does not exist any more")])
+    wanted = _wanted_of(plan)
+    text = _bucket.policy(aws, bucket)
+    now = {**_bucket.settings(aws, bucket), **_of_policy(bucket, text, wanted)}
+    return proof(plan, [_read_back(bucket, name, after, now) for name, after in wanted.items()])
+
+
 def _read_back(bucket: str, name: str, after: JsonValue, now: State) -> Check:
     value = now[bucket, name]
     if name == LIFECYCLE:  # rules that delete nothing are their owner's to change
@@ -428,14 +442,18 @@ def _felt(bucket: str, params: Params, changes: tuple[Change, ...]) -> tuple[str
             ]
         else:
             lines.append(f"keys and roles of this account go on at {bucket}: revoke those misused")
+        lines.append(
+            f"if others edit the policy of {bucket} meanwhile, only our statement goes on release:"
+            " the last calls of the undo are for that"
+        )
         if params.networks or params.vpcs:
             lines.append("services that read on behalf of a caller, as Athena, count as elsewhere")
     for change in changes:
         if change.attribute == LIFECYCLE:
             stopped = _bucket.deletions(change.before)
             lines.append(
-                f"{counted(stopped, 'lifecycle rule')} of {bucket} stop, also in moving objects to"
-                " cheaper storage: what would have expired is kept, and paid for"
+                f"off on {bucket}: {counted(stopped, 'lifecycle rule')} that would delete, with all"
+                " else they do; what would have expired is kept, and paid for"
             )
         if change.attribute == VERSIONING:
             lines.append(f"what is overwritten in {bucket} is kept as a version, and paid for")

@@ -24,7 +24,7 @@ from activities.aws._reading import strings
 from activities.aws._window import Window, pending, proven, unproven
 from firedoor.action import Action, Permissions, outstanding, receipt, restorable
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, PlanStale
+from firedoor.errors import CloudError, PlanStale, Refused
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
 from firedoor.model.finding import Kind
@@ -113,6 +113,8 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
     if sight is None:
         raise PlanStale(f"database {plan.before['id']} does not exist any more")
     todo = outstanding(plan, sight.state)
+    if todo and (why := AT_REST.get(sight.status)):
+        raise PlanStale(f"{sight.label} cannot be changed: {why}")
     group = sight.groups.get(sight.vpc)
     if group:
         _quarantine.expect_planned(group, plan)
@@ -132,18 +134,7 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
 
 def verify(plan: Plan, aws: Aws) -> Proof:
     """Show that nothing can connect, and whether whoever was connected still is."""
-    sight = _sight(plan, aws)
-    if sight is None:
-        gone = Check(name=str(plan.before["id"]), ok=False, detail="does not exist any more")
-        return proven(plan, [gone])
-    checks = [_read_back(change, sight) for change in plan.changes]
-    checks.append(_empty(sight))
-    now = datetime.now(UTC)
-    counts = (partial(_database.connections, aws, one, now) for one in sight.instances)
-    windows = [*aws.together(*counts), *_under_way(sight, plan.target.at, now)]
-    proof = proven(plan, checks, *windows, *_password(plan, sight, now))
-    kept = _kept(plan, sight, aws)
-    return proof.model_copy(update={"checks": (*proof.checks, *kept)})
+    return _network.settled(partial(_looked_at, plan, aws))
 
 
 def revert(plan: Plan, aws: Aws) -> Receipt:
@@ -154,6 +145,11 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
     if sight is None:
         return receipt(plan, left=(f"database {plan.before['id']} does not exist any more",))
     ours, left = restorable(plan, sight.state)
+    if ours and sight.status in AT_REST:
+        raise Refused(
+            f"{sight.label} is {sight.status}, and RDS changes nothing of it: it stays in"
+            " quarantine until somebody starts it and it is released again"
+        )
     ours, gone = _with_groups_that_exist(plan, ours, aws)
     with aws.only(plan.undo) as permit:
         for call in _back(sight, plan.changes, ours, groups=strings(plan.before["groups"])):
@@ -175,6 +171,7 @@ ACTION = Action(
             "ec2:DescribeSecurityGroups",
             "iam:GetRole",
             "iam:SimulatePrincipalPolicy",
+            "kms:DescribeKey",
             "rds:DescribeDBClusters",
             "rds:DescribeDBInstances",
             "rds:DescribeDBProxies",
@@ -423,6 +420,29 @@ def _with_groups_that_exist(
 # What is so now
 
 
+def _looked_at(plan: Plan, aws: Aws) -> Proof:
+    sight = _sight(plan, aws)
+    if sight is None:
+        gone = Check(name=str(plan.before["id"]), ok=False, detail="does not exist any more")
+        return proven(plan, [gone])
+    now = datetime.now(UTC)
+    late = [change for change in plan.changes if _is_late(change, sight)]
+    checks = [_read_back(change, sight) for change in plan.changes if change not in late]
+    checks.append(_empty(sight))
+    counts = (partial(_database.connections, aws, one, now) for one in sight.instances)
+    windows = [*aws.together(*counts), *_under_way(sight, late, plan.target.at, now)]
+    proof = proven(plan, checks, *windows, *_password(plan, sight, now))
+    kept = _kept(plan, sight, aws)
+    return proof.model_copy(update={"checks": (*proof.checks, *kept)})
+
+
+def _is_late(change: Change, sight: Sight) -> bool:
+    """Tell whether RDS still shows the public access from before, which it is just taking away."""
+    value = sight.state.get((change.resource, change.attribute))
+    is_modifying = change.resource in sight.modifying
+    return change.attribute == PUBLIC and value == change.before and is_modifying
+
+
 def _read_back(change: Change, sight: Sight) -> Check:
     value = sight.state.get((change.resource, change.attribute))
     ok = value == change.after
@@ -439,13 +459,17 @@ def _empty(sight: Sight) -> Check:
     return Check(name=name, ok=not rules, detail=", ".join(rules))
 
 
-def _under_way(sight: Sight, since: datetime, now: datetime) -> list[Window]:
+def _under_way(
+    sight: Sight, late: Iterable[Change], since: datetime, now: datetime
+) -> list[Window]:
     """Return what RDS has accepted and not done yet."""
     told = sight.described.get("VpcSecurityGroups") or ()
     moving = sorted(g["VpcSecurityGroupId"] for g in told if g.get("Status") != "active")
-    if not moving:
-        return []
-    return [pending(f"{sight.label} {GROUPS}", f"{', '.join(moving)} under way", since, now)]
+    windows = [pending(f"{c.resource} {c.attribute}", "is being set", since, now) for c in late]
+    if moving:
+        what = f"{sight.label} {GROUPS}"
+        windows.append(pending(what, f"{', '.join(moving)} under way", since, now))
+    return windows
 
 
 def _password(plan: Plan, sight: Sight, now: datetime) -> list[Window]:
@@ -505,6 +529,12 @@ def _felt(sight: Sight, changes: tuple[Change, ...]) -> tuple[str, ...]:
             lines.append("its public addresses stay, behind the quarantine group")
     if any(change.attribute == DATA_API for change in changes):
         lines.append("the Data API is off, which needs no connection and no security group")
+    parts = [change for change in changes if change.attribute in _MEMBERS]
+    if len(parts) > 1:
+        lines.append(
+            "if others change a part of it meanwhile, the rest is given back on release: the last"
+            f" {len(parts)} calls of the undo are for that"
+        )
     if sight.described.get("PendingModifiedValues"):
         waiting = ", ".join(sorted(sight.described["PendingModifiedValues"]))
         lines.append(f"what waits for the maintenance window takes effect at once: {waiting}")
@@ -531,10 +561,11 @@ def _tasks(sight: Sight, params: Params) -> tuple[str, ...]:
         f" DatabaseConnections of {instances} is 0."
     ]
     if params.rotate and not sight.version:
+        why = "we may not read the secret of RDS" if sight.secret else "RDS does not manage it"
         tasks.append(
             f"Change the password of the master user of {sight.id}"
             f" ({sight.described.get('MasterUsername', 'master')}) by hand, where your clients read"
-            " it from too: RDS does not manage it. It is done when the old one is refused."
+            f" it from too: {why}. It is done when the old one is refused."
         )
     tasks.append(
         f"Change the passwords of the other users of {sight.id} that may be known. It is done when"

@@ -76,10 +76,11 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
     if not plan.calls:
         return receipt(plan)
     place = _place(plan, aws)
-    now = place.state()
-    if now is None:
+    now = place.state() if place else None
+    if place is None or now is None:
         raise PlanStale(f"{plan.lease} {GONE}")
     todo = {change.resource for change in outstanding(plan, now)}
+    place.expect_no_others(todo)
     # One call makes all changes of one thing.
     calls = zip(dict.fromkeys(c.resource for c in plan.changes), plan.calls, strict=True)
     with aws.only(plan.calls) as permit:
@@ -92,8 +93,8 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
 def verify(plan: Plan, aws: Aws) -> Proof:
     """Show that all is as we set it, that nothing else allows traffic, and what logs say."""
     place = _place(plan, aws)
-    now = place.state()
-    if now is None:
+    now = place.state() if place else None
+    if place is None or now is None:
         return proven(plan, [Check(name="it is there", ok=False, detail=f"{plan.lease} {GONE}")])
     values = [(change, now.get((change.resource, change.attribute))) for change in plan.changes]
     checks = [
@@ -112,6 +113,8 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
     if not plan.undo:
         return receipt(plan)
     place = _place(plan, aws)
+    if place is None:
+        return receipt(plan, left=(f"{plan.lease} {GONE}, nor does its cluster",))
     now = place.state()
     gone = (f"{plan.lease} {GONE}",) if now is None else ()
     now = place.remaining() if now is None else now
@@ -180,6 +183,8 @@ ACTION = Action(
             "elasticloadbalancing:RegisterTargets",
         ),
     ),
+    # What has no network can fail its health check, and then another takes its place on the disk.
+    evidence_first={Kind.WORKLOAD: ("snapshot_volumes",)},
     techniques=("T1496", "T1552.007", "T1609", "T1610", "T1611", "T1613"),
     countermeasures=("D3-ITF", "D3-NI", "D3-OTF"),
 )
@@ -191,9 +196,11 @@ ACTION = Action(
 class _Cluster:
     """A pod or a node, in the API of its cluster."""
 
-    def __init__(self, plan: Plan, aws: Aws) -> None:
-        self.plan = plan
-        self.api = _kubernetes.connect(aws, str(plan.before["cluster"]))
+    def __init__(self, plan: Plan, api: Kubernetes) -> None:
+        self.plan, self.api = plan, api
+
+    def expect_no_others(self, todo: set[str]) -> None:
+        """Do nothing: what is changed is the pod's or the node's own."""
 
     def state(self) -> State | None:
         return _pods.state(self.api, self.plan)
@@ -225,6 +232,9 @@ class _Task:
     def __init__(self, plan: Plan, aws: Aws) -> None:
         self.plan, self.aws = plan, aws
 
+    def expect_no_others(self, todo: set[str]) -> None:
+        _ecs.expect_no_others(self.aws, self.plan, todo)
+
     def state(self) -> State | None:
         return _ecs.state(self.aws, self.plan)
 
@@ -246,8 +256,12 @@ class _Task:
         return (dark, open_) if left else (dark,)
 
 
-def _place(plan: Plan, aws: Aws) -> "_Cluster | _Task":
-    return _Task(plan, aws) if "task" in plan.before else _Cluster(plan, aws)
+def _place(plan: Plan, aws: Aws) -> "_Cluster | _Task | None":
+    """Return where a plan takes place; None if its cluster does not exist any more."""
+    if "task" in plan.before:
+        return _Task(plan, aws)
+    api = _reached(aws, str(plan.before["cluster"]))
+    return _Cluster(plan, api) if api else None
 
 
 def _make(call: Call, place: "_Cluster | _Task", permit: Permit, changes: Sequence[Change]) -> None:
@@ -318,7 +332,8 @@ def _orphaned(params: Params, kind: str, near: Neighbourhood) -> bool:
     """
     if params.orphan is not None:
         return params.orphan
-    return kind == "pods" and near.engine.name != _neighbourhood.VPC_CNI
+    unsure = {_neighbourhood.UNKNOWN, _neighbourhood.VPC_CNI}
+    return kind == "pods" and near.engine.name not in unsure
 
 
 def _plan_task(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:

@@ -6,24 +6,17 @@ from datetime import UTC, datetime
 from activities.aws import (
     _denials,
     _identity_center,
-    _profiles,
     _residual,
     _revocation,
-    _revoke_one,
-    _revoke_role,
-    _revoke_user,
-    _revoking,
+    _revocation_plans,
     _roles,
-    _sessions,
-    _trust,
     _usage,
     _users,
 )
 from activities.aws._reading import GONE
-from activities.aws._residual import Denied
+from activities.aws._residual import Denied, Origin
 from activities.aws._revocation import ASSOCIATION, HANDED, OWNER, SESSION, Sight
-from activities.aws._revoking import Params as Params
-from activities.aws._sessions import Origin
+from activities.aws._revocation import Params as Params
 from activities.aws._trail import Actor, quiet
 from activities.aws._window import Window, pending, proven
 from firedoor.action import Action, Permissions, outstanding, receipt, restorable
@@ -41,20 +34,20 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
     """Turn off all credentials of a user, or end the sessions of a role, instance or function."""
     match target.subject:
         case Principal(type=PrincipalType.USER):
-            return (_revoke_user.plan(target, params, _name(target), aws),)
+            return (_revocation_plans.of_user(target, params, _name(target), aws),)
         case Principal(type=PrincipalType.ROLE):
-            return (_revoke_role.plan(target, params, _name(target), aws),)
+            return (_revocation_plans.of_role(target, params, _name(target), aws),)
         case Principal(type=PrincipalType.FEDERATED):
-            user = _sessions.federated_by(_name(target), aws, target.at)
+            user = _residual.federated_by(_name(target), aws, target.at)
             if user is None:
-                return (_revoking.not_ours(target, params, PrincipalType.FEDERATED),)
-            return (_revoke_user.plan(target, params, user, aws),)
+                return (_revocation_plans.not_ours(target, params, PrincipalType.FEDERATED),)
+            return (_revocation_plans.of_user(target, params, user, aws),)
         case Principal(type=other):
-            return (_revoking.not_ours(target, params, other),)
+            return (_revocation_plans.not_ours(target, params, other),)
         case Resource(kind=Kind.FUNCTION):
-            return (_revoke_one.plan_function(target, params, aws),)
+            return (_revocation_plans.of_function(target, params, aws),)
         case Resource():
-            return _revoke_one.plan_instance(target, params, aws)
+            return _revocation_plans.of_instance(target, params, aws)
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
@@ -88,13 +81,13 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
     ours, left = restorable(plan, sight.state)
     kept = []
     with aws.only(plan.undo) as permit:
-        for change in _revoking.provisioning_last(_with_provisioning(plan, ours)):
+        for change in _revocation.provisioning_last(_with_provisioning(plan, ours)):
             calls = _revocation.calls(plan, change, change.before)
             if not calls or calls[0] not in plan.undo:
                 kept.append(_stays(change))
                 continue
             for call in calls:
-                aws.call(_profiles.with_association(call, sight.association))
+                aws.call(_roles.with_association(call, sight.association))
     return receipt(plan, permit.made, left=(*left, *kept))
 
 
@@ -111,7 +104,6 @@ ACTION = Action(
             *_revocation.READS,
             *(p for p in _usage.PERMISSIONS if p not in _revocation.READS),
             "iam:GetAccountSummary",
-            "iam:GetInstanceProfile",
             "iam:ListAttachedGroupPolicies",
             "iam:ListAttachedRolePolicies",
             "iam:ListAttachedUserPolicies",
@@ -120,7 +112,6 @@ ACTION = Action(
             "iam:ListUserPolicies",
             "iam:SimulatePrincipalPolicy",
             "identitystore:ListUsers",
-            "lambda:GetFunctionConfiguration",
             "lambda:ListTags",
             "sso:DescribePermissionSet",
             "sso:ListInstances",
@@ -163,6 +154,8 @@ ACTION = Action(
             "sso:PutInlinePolicyToPermissionSet",
         ),
     ),
+    # The agent that dumps memory acts as the role, and can do no more once that is revoked.
+    evidence_first={Kind.INSTANCE: ("capture_memory",)},
     techniques=("T1078.004", "T1098.001", "T1098.005", "T1528", "T1550.001", "T1552.005"),
     countermeasures=("D3-CR", "D3-ST", "D3-UAP"),
 )
@@ -178,11 +171,13 @@ def _expect_as_planned(plan: Plan, sight: Sight) -> None:
         raise PlanStale(f"{owner} {GONE}")
     for one in _strange(plan, sight):
         raise PlanStale(f"{one} of {owner} is Active, and was not when planned")
+    if other := _other_role(plan, sight):
+        raise PlanStale(f"{plan.target.subject.id} runs as {other} by now, not as {owner}")
     for change in plan.changes:
-        if change.attribute != _profiles.PROFILE or sight.association is None:
+        if change.attribute != _roles.PROFILE or sight.association is None:
             continue
         is_same = sight.association["AssociationId"] == plan.before[ASSOCIATION]
-        if _profiles.arn(sight.association) == change.before and not is_same:
+        if _roles.profile(sight.association) == change.before and not is_same:
             raise PlanStale(f"{change.resource} was given its profile anew")
 
 
@@ -204,7 +199,7 @@ def _with_provisioning(plan: Plan, ours: tuple[Change, ...]) -> list[Change]:
 
 def _stays(change: Change) -> str:
     if change.attribute == _users.MFA:
-        return f"{change.resource} stays off: it {_revoking.MFA_LOST}"
+        return f"{change.resource} stays off: it {_revocation.MFA_LOST}"
     return f"{change.resource} stays inactive, to be rotated"
 
 
@@ -226,7 +221,7 @@ def _holds(change: Change, sight: Sight) -> bool:
     value = sight.state.get((change.resource, change.attribute))
     if change.attribute in _users.BY_ATTRIBUTE and value is None:
         return True  # deleted since: it is off for good
-    if change.attribute == _profiles.PROFILE and value == GONE:
+    if change.attribute == _roles.PROFILE and value == GONE:
         return True  # terminated since
     # A later plan may have moved the cut-off further on, which still does what this one is for.
     return _denials.covers(value, change.after)
@@ -241,6 +236,9 @@ def _read_back(plan: Plan, sight: Sight, elsewhere: set[str]) -> list[Check]:
         Check(name=one, ok=False, detail="Active, and was not when planned")
         for one in _strange(plan, sight)
     ]
+    if other := _other_role(plan, sight):
+        told = f"{other} by now, which is not denied"
+        checks.append(Check(name=f"{plan.target.subject.id} runs as", ok=False, detail=told))
     nothing = Check(name="credentials", ok=True, detail="nothing was to be revoked")
     return checks or ([] if elsewhere else [nothing])
 
@@ -248,7 +246,7 @@ def _read_back(plan: Plan, sight: Sight, elsewhere: set[str]) -> list[Check]:
 def _check(change: Change, sight: Sight) -> Check:
     value, holds = sight.state.get((change.resource, change.attribute)), _holds(change, sight)
     told = "as we wrote it" if holds and isinstance(value, dict | list) else str(value)
-    if change.attribute == _trust.TRUST and holds:
+    if change.attribute == _roles.TRUST and holds:
         told = "as we wrote it"
     return Check(name=_title(change), ok=holds, detail="is not there" if value is None else told)
 
@@ -259,6 +257,12 @@ def _title(change: Change) -> str:
 
 def _strange(plan: Plan, sight: Sight) -> list[str]:
     return _users.strange(sight.held, plan.changes) if sight.held else []
+
+
+def _other_role(plan: Plan, sight: Sight) -> str:
+    """Return the role that an instance or function was given in place of the denied one."""
+    other = f"role/{sight.runs_as}"
+    return other if sight.runs_as and other != plan.before[OWNER] else ""
 
 
 def _provisioning(plan: Plan, sight: Sight, aws: Aws) -> list[Window]:
@@ -298,21 +302,25 @@ def _cutoff(plan: Plan) -> datetime | None:
 
 def _left(plan: Plan, sight: Sight, aws: Aws, now: datetime) -> tuple[Residual, ...]:
     """Return the residual-access statement as of now."""
-    if sight.owner is None or OWNER not in plan.before:
+    if OWNER not in plan.before:
         return ()
     owner, name = _revocation.owner_of(plan)
+    if sight.owner is None:
+        kind = PrincipalType.USER if owner == "User" else PrincipalType.ROLE
+        origin = Origin(kind, name, str(plan.before.get(SESSION, "")))
+        return _residual.of_deleted(_residual.begun_by(origin, aws, now, everywhere=True), now)
     denied = Denied(*_denials.in_force(sight.documents), now)
     if owner == "User" and sight.held:
-        begun = _sessions.begun_by(Origin(PrincipalType.USER, name), aws, now, everywhere=True)
+        begun = _residual.begun_by(Origin(PrincipalType.USER, name), aws, now, everywhere=True)
         return _residual.of_user(sight.held, denied, begun)
     if "center" in plan.before:
         return _left_by_permission_set(plan, sight, now)
     origin = Origin(PrincipalType.ROLE, name, str(plan.before.get(SESSION, "")))
-    begun = _sessions.begun_by(origin, aws, now, everywhere=True)
+    begun = _residual.begun_by(origin, aws, now, everywhere=True)
     if handed := plan.before.get(HANDED):
         is_denied = all(_holds(c, sight) for c in plan.changes)
         return _residual.of_one(str(handed), is_denied or denied.all, begun, now)
-    trust, instances = _trust.text(sight.owner), _roles.instances_told(name, aws)
+    trust, instances = _roles.trust(sight.owner), _roles.instances_told(name, aws)
     return _residual.of_role(sight.owner, denied, begun, trust=trust, instances=instances)
 
 

@@ -15,12 +15,14 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import boto3
+import yaml
 
 from firedoor.cli.server import use
 from firedoor.errors import BadInput, Unreachable
 from firedoor.lab import scene as scenes
 from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
+from firedoor.model.runbook import Step
 from firedoor.settings import settings
 from worker import catalogue
 from worker import server as servers
@@ -31,6 +33,9 @@ RIGHTS = (  # beside those that actions need
     "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
     "sqs:ReceiveMessage", "sqs:SendMessage", "sts:GetCallerIdentity",
 )  # fmt: skip
+
+# How long an interface remembers idle connections, in seconds, if nobody says.
+UNSET = {"TcpEstablishedTimeout": 432000, "UdpStreamTimeout": 180, "UdpTimeout": 30}
 
 READY = "queue.opened"  # the worker logs it once it works and the intake has its queue
 PATIENCE = 30.0  # seconds for a worker to start
@@ -137,6 +142,7 @@ def open_house(directory: Path, responder: str | None) -> Iterator[House]:
             **_sign_up(_client("iam")),
             "FIREDOOR_QUEUE_URL": scene.queue_url,
             "FIREDOOR_DEAD_LETTER_URL": scene.dead_queue_url,
+            "FIREDOOR_RUNBOOKS": str(_in_haste(directory / "runbooks")),
         }
         with WorkerProcess(directory / "worker.log", environment) as worker:
             yield House(directory, aws, scene, server, worker)
@@ -148,8 +154,14 @@ def observe(scene: Scene) -> State:
     inside = [{"Name": "vpc-id", "Values": [scene.vpc_id]}]
     interfaces = ec2.describe_network_interfaces(Filters=inside)["NetworkInterfaces"]
     acls = ec2.describe_network_acls(Filters=inside)["NetworkAcls"]
+    instances = (scene.web_id, scene.app_id)
+    volumes = ec2.describe_volumes(
+        Filters=[{"Name": "attachment.instance-id", "Values": list(instances)}]
+    )["Volumes"]
     return {
-        **{i["NetworkInterfaceId"]: sorted(map(_group, i["Groups"])) for i in interfaces},
+        **{id: _instance(ec2, id) for id in instances},
+        **{volume["VolumeId"]: _tags(volume.get("Tags", [])) for volume in volumes},
+        **{i["NetworkInterfaceId"]: _interface(i) for i in interfaces},
         **{acl["NetworkAclId"]: sorted(map(_entry, acl["Entries"])) for acl in acls},
         **{f"role/{role}": _policies(iam, role) for role in (scene.role_name, scene.app_role_name)},
     }
@@ -214,6 +226,23 @@ def _shut_the_world_out(directory: Path, responder: str | None) -> None:
     settings.cache_clear()
 
 
+def _in_haste(directory: Path) -> Path:
+    """Write the runbooks down that would wait for packets, of which there are none here."""
+    directory.mkdir()
+    for runbook in catalogue.catalogue().values():
+        hasty = runbook.model_copy(update={"steps": tuple(map(_without_wait, runbook.steps))})
+        if hasty != runbook:
+            text = yaml.safe_dump(hasty.model_dump(mode="json", by_alias=True, exclude_unset=True))
+            (directory / f"{runbook.id}.yaml").write_text(text)
+    return directory
+
+
+def _without_wait(step: Step) -> Step:
+    if step.do != "isolate_instance":
+        return step
+    return step.model_copy(update={"params": {**step.params, "untrack_for": "1s"}})
+
+
 def _sign_up(iam: Any) -> dict[str, str]:
     """Give the worker a user with just the rights that its actions say they need."""
     needed = [action.permissions for action in catalogue.actions().values()]
@@ -237,6 +266,40 @@ def _sign_up(iam: Any) -> dict[str, str]:
 @cache
 def _client(service: str) -> Any:
     return boto3.client(service)
+
+
+def _instance(ec2: Any, id: str) -> list[str]:
+    """Return what protects an instance, what it can ask of its metadata, and its tags."""
+    (reservation,) = ec2.describe_instances(InstanceIds=[id])["Reservations"]
+    (instance,) = reservation["Instances"]
+    protection = {
+        name: ec2.describe_instance_attribute(InstanceId=id, Attribute=name)
+        for name in ("disableApiTermination", "disableApiStop", "instanceInitiatedShutdownBehavior")
+    }
+    values = {n: a.get(n[0].upper() + n[1:], {}).get("Value") for n, a in protection.items()}
+    return [
+        *(f"{name} {value}" for name, value in values.items()),
+        *(
+            f"{disk['DeviceName']} DeleteOnTermination {disk['Ebs']['DeleteOnTermination']}"
+            for disk in instance["BlockDeviceMappings"]
+        ),
+        f"metadata {instance['MetadataOptions']['HttpEndpoint']}",
+        *_tags(instance.get("Tags", [])),
+    ]
+
+
+def _interface(interface: dict[str, Any]) -> list[str]:
+    # What was never set is AWS's default, and comes back as that.
+    timeouts = UNSET | interface.get("ConnectionTrackingConfiguration", {})
+    return [
+        *sorted(map(_group, interface["Groups"])),
+        *(f"{name} {timeouts[name]} s" for name in sorted(UNSET)),
+        *_tags(interface.get("TagSet", [])),
+    ]
+
+
+def _tags(tags: list[dict[str, str]]) -> list[str]:
+    return sorted(f"{tag['Key']}={tag['Value']}" for tag in tags)
 
 
 def _group(group: dict[str, Any]) -> str:

@@ -92,10 +92,11 @@ class Teller:
 
     def proofs(self, record: StepRecord) -> None:
         """Tick off what was read back to prove a step, and name what a proof leaves open."""
-        checks = {check.name: check.ok for proof in record.proofs for check in proof.checks}
-        ticks = [(Text("ok", render.GOOD), _text(name)) for name, ok in checks.items() if ok]
-        if missing := ", ".join(name for name, ok in checks.items() if not ok):
-            ticks.append((Text("--", "yellow"), _text(f"left open: {missing}")))
+        checks = {check.name: check for proof in record.proofs for check in proof.checks}
+        ticks = [(Text("ok", render.GOOD), _text(c.name)) for c in checks.values() if c.ok]
+        for check in (check for check in checks.values() if not check.ok):
+            said = f"{check.name}: {check.detail}" if check.detail else check.name
+            ticks.append((Text("--", "yellow"), _text(f"open: {said}")))
         self.say(Padding.indent(_grid(ticks), 4))
 
     def timeline(self, incident: Incident) -> None:

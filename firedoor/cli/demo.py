@@ -17,8 +17,10 @@ from firedoor.cli.arguments import Yes
 from firedoor.cli.output import Json, can_ask, confirm, document, progress
 from firedoor.errors import Refused
 from firedoor.lab import findings
+from firedoor.model.action import Nature
 from firedoor.model.decision import Answer
 from firedoor.model.incident import MOVING, Incident, StepRecord, StepState
+from firedoor.model.plan import Verdict
 from firedoor.settings import settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -207,7 +209,7 @@ def _answer(play: Play, record: StepRecord) -> Answer:
 def _is_settled(incident: Incident) -> bool:
     """Whether a person is asked and all plans are on the table, or nothing moves any more."""
     states = {record.state for record in incident.steps}
-    if states & {StepState.PLANNING, StepState.APPLYING, StepState.UNPROVEN}:
+    if states & {StepState.PLANNING, StepState.APPLYING}:
         return False
     return StepState.ASKING in states or not states & MOVING
 
@@ -215,11 +217,17 @@ def _is_settled(incident: Incident) -> bool:
 def _is_answered(incident: Incident, asked: StepRecord) -> bool:
     """Whether the answer on a step had its effect, or the step has another plan by now."""
     now = _step(incident, asked.key)
-    return now.plan_digest != asked.plan_digest or now.state not in (*MOVING, StepState.UNPROVEN)
+    return now.plan_digest != asked.plan_digest or now.state not in MOVING
 
 
 def _step(incident: Incident, key: str) -> StepRecord:
     return next(record for record in incident.steps if record.key == key)
+
+
+def _holds(record: StepRecord) -> bool:
+    """Whether reading back shows it; silence in the logs takes longer to prove than a demo."""
+    verdicts = {proof.verdict for proof in record.proofs}
+    return bool(verdicts) and Verdict.DRIFTED not in verdicts
 
 
 # What came of it
@@ -230,7 +238,7 @@ def _tell_contained(play: Play, asked: Asked, seconds: float) -> None:
     record = asked.record
     fact = f"{record.key} is {record.state}"
     in_time = f"{fact}, {seconds:.1f} s later:"
-    play.teller.check(record.state is StepState.PROVEN, in_time, f"{fact}: {record.reason}")
+    play.teller.check(_holds(record), in_time, f"{fact}: {record.reason}")
     play.teller.proofs(record)
     plans = record.proposal.plans if record.proposal else ()
     planned = sorted({change.resource for plan in plans for change in plan.changes})
@@ -247,7 +255,10 @@ def _tell_unasked(play: Play, incident: Incident) -> None:
         if record.votes:
             continue
         fact = f"{record.key} is {record.state}"
-        fine = record.state in (StepState.PROVEN, StepState.DONE)
+        fine = record.state is StepState.DONE or _holds(record)
+        if record.state is StepState.REFUSED and record.capability.nature is Nature.EVIDENCE:
+            play.teller.facts(("--", f"{record.key} was left out: {record.reason}"))
+            continue
         play.teller.check(fine, fact, f"{fact}: {record.reason}")
         play.teller.proofs(record)
 

@@ -26,6 +26,9 @@ app = typer.Typer(rich_markup_mode=None)
 runbooks = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(runbooks, name="runbooks", help="List, check and try out runbooks.")
 
+WORDS = ("message", "what", "how")
+"""Parameters that are said to people."""
+
 
 class Planned(NamedTuple):
     """A step that would be taken, with its plans or the reason why there can be none."""
@@ -150,7 +153,9 @@ def _plan(record: StepRecord, finding: Finding, policy: Policy, at: datetime) ->
 def _planned(planned: Planned) -> RenderableType:
     record = planned.step
     head = Text.assemble(
-        (f"\n{record.key}", "bold"), f"  {record.capability.action}  ", record.step.approval
+        (f"\n{record.key}", "bold"),
+        f"  {record.capability.action}  {record.step.approval}",
+        f", holds for {render.span(record.step.term)} or longer" if record.step.term else "",
     )
     parts: list[RenderableType] = [render.plan(plan) for plan in planned.plans]
     if planned.problem:
@@ -161,22 +166,31 @@ def _planned(planned: Planned) -> RenderableType:
 
 
 def _described(runbook: Runbook) -> RenderableType:
-    heads = ("step", "does", "on", "needs", "approval", "deadline")
+    heads = ("step", "does", "on", "needs", "approval", "deadline", "term")
     rows = [
-        (step.id, step.do, step.on or "", ", ".join(step.needs), step.approval, _deadline(step))
+        (
+            step.id,
+            step.do,
+            step.on or "",
+            ", ".join(step.needs),
+            step.approval,
+            _deadline(step),
+            render.span(step.term) if step.term else "",
+        )
         for step in runbook.steps
     ]
+    actions = _actions(runbook)
     return Group(
         Text(clean(f"{runbook.id}: {runbook.title}"), "bold"),
         Text(clean(runbook.description)),
         Text(f"\nanswers {clean(_answers(runbook))}\ndigest {runbook.digest}\n", render.QUIET),
         render.table(heads, rows),
-        *(_explained(step, actions) for step, actions in _actions(runbook).items()),
+        *(_explained(step, actions[step.id]) for step in runbook.steps),
     )
 
 
-def _explained(step: str, actions: list[dict[str, Any]]) -> RenderableType:
-    lines = [Text(f"\n{step}", "bold")]
+def _explained(step: Step, actions: list[dict[str, Any]]) -> RenderableType:
+    lines = [Text(f"\n{step.id}", "bold"), *_told(step)]
     for action in actions:
         tags = [
             f"{catalogue} {', '.join(ids)}"
@@ -190,6 +204,16 @@ def _explained(step: str, actions: list[dict[str, Any]]) -> RenderableType:
         lines.append(Text(f"  {action['action']}: {action['summary']}"))
         lines.append(Text(f"  {'; '.join(tags)}", render.QUIET))
     return Group(*lines)
+
+
+def _told(step: Step) -> list[Text]:
+    """Return what the runbook tells people at a step, and what it gives up and why."""
+    words = (step.params.get(name) for name in WORDS)
+    lines = [Text(clean(f"  {word}")) for word in words if isinstance(word, str)]
+    if step.because:
+        waived = f"gives up {', '.join(step.waives)}: " if step.waives else ""
+        lines.append(Text(clean(f"  {waived}{step.because}")))
+    return lines
 
 
 def _actions(runbook: Runbook) -> dict[str, list[dict[str, Any]]]:
@@ -211,7 +235,7 @@ def _actions(runbook: Runbook) -> dict[str, list[dict[str, Any]]]:
 
 
 def _deadline(step: Step) -> str:
-    return str(step.deadline) if step.approval is Approval.ASK else ""
+    return render.span(step.deadline) if step.approval is Approval.ASK else ""
 
 
 def _answers(runbook: Runbook) -> str:

@@ -179,7 +179,8 @@ class Control:
                 case "GET", "changes" if self._savepoint:
                     if self._marked is None:
                         self._marked = state.at(self._savepoint)
-                    return as_json(state.differences(self._marked, state.now()))
+                    then = self._marked | state.since(self._savepoint)
+                    return as_json(state.differences(then, state.now()))
                 case _:
                     return as_json({"error": f"no {method} {ROOT}{name}"}, "404 Not Found")
         except ValidationError as error:

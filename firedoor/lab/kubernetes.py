@@ -12,7 +12,8 @@ are sent. It is our own reading of the Kubernetes reference, not Kubernetes. Mod
 - the taint of a node on which nothing new may start.
 
 Nothing runs, and no NetworkPolicy has an effect. `faults` below an endpoint takes a list of what
-goes wrong next: `{"method": "PATCH", "status": 500}`, or `"lost": true` for done but not answered.
+goes wrong next: `{"method": "PATCH", "status": 500}`, or `"lost": true` for done but not answered;
+with `path`, a pattern, only where that is in the path, and `times` so often.
 """
 
 import base64
@@ -229,13 +230,22 @@ class _Handler(BaseHTTPRequestHandler):
             store.faults = body
             return 200, {}
         _expect_token(self.headers.get("Authorization", ""))
-        fault = next((f for f in store.faults if f["method"] == self.command), None)
+        path = "/" + "/".join(rest)
+        fault = next((f for f in store.faults if self._hits(f, path)), None)
         if fault:
-            store.faults.remove(fault)
+            fault["times"] = fault.get("times", 1) - 1
+            if fault["times"] <= 0:
+                store.faults.remove(fault)
             if not fault.get("lost"):
                 raise Status(fault["status"], "InternalError", "as was asked for")
-        answer = self._act(store, "/" + "/".join(rest), body)
+        answer = self._act(store, path, body)
         return (0, None) if fault else answer
+
+    def _hits(self, fault: Object, path: str) -> bool:
+        return (
+            bool(fault["method"] == self.command)
+            and re.search(fault.get("path", ""), path) is not None
+        )
 
     def _act(self, store: Store, path: str, body: Any) -> tuple[int, Any]:
         place = PATH.fullmatch(path)

@@ -44,6 +44,9 @@ class Work(Model):
 
     plan: Plan
     by: str = Field(default="", description="who approved it; nobody under standing authority")
+    applied: UtcDatetime | None = Field(
+        default=None, description="when it was applied, for verifying: silence counts from here on"
+    )
 
 
 class StepState(StrEnum):

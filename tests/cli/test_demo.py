@@ -143,13 +143,13 @@ async def test_a_program_is_told_all_of_it(demo: Demo, tmp_path: Path) -> None:
     assert told["emulated_aws"] is True
     assert [incident["status"] for incident in told["incidents"]] == ["closed", "closed"]
     assert asked == {
-        ("aws.block_address", "approve", "proven"),
-        ("aws.isolate_instance", "approve", "proven"),
-        ("aws.revoke_credentials", "approve", "proven"),
+        ("aws.block_address", "approve", "unproven"),  # there are no flow logs
+        ("aws.isolate_instance", "approve", "unproven"),
+        ("aws.revoke_credentials", "approve", "unproven"),  # CloudTrail has to be quiet for longer
     }
     for step in (step for step in steps if step["answer"]):
         assert step["released"] == step["before"] != step["after"]
-        assert {proof["verdict"] for proof in step["proofs"]} == {"proven"}
+        assert "drifted" not in {proof["verdict"] for proof in step["proofs"]}
     assert told["replay"]["ok"] is True
     assert told["phases"].keys() >= {"start", "finding to plan", "answer to proof", "release"}
     assert sum(told["phases"].values()) < told["seconds"]

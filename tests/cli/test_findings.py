@@ -43,7 +43,7 @@ async def test_findings_are_read_from_standard_input_packed_or_not(cli: Cli) -> 
 async def test_bad_finding_is_told_with_its_file(cli: Cli, bad: Path) -> None:
     ended = await cli("findings", "read", str(bad))
 
-    expected = f"firedoor: {bad}: expected a finding of Amazon GuardDuty\n"
+    expected = f"firedoor: {bad}: expected a finding of Amazon GuardDuty or AWS Shield or AWS WAF\n"
     assert ended == (2, "", expected)
 
 

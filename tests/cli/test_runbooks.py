@@ -136,6 +136,19 @@ async def test_show_says_what_each_action_does_and_answers(cli: Cli) -> None:
     ) in text.out
 
 
+async def test_show_says_how_long_a_block_holds_what_people_do_and_what_is_given_up(
+    cli: Cli,
+) -> None:
+    shown = await cli("runbooks", "show", "instance_doing_harm")
+
+    (heads,) = (line.split() for line in shown.out.splitlines() if line.startswith("STEP"))
+    (block,) = (line.split() for line in shown.out.splitlines() if line.startswith("block  "))
+    assert heads[-2:] == ["DEADLINE", "TERM"]
+    assert block[-4:] == ["30", "min", "12", "h"]
+    assert "\n  Find out what left, or whom it attacked\n" in shown.out
+    assert "\n  gives up capture_memory: harm is done each minute" in shown.out
+
+
 async def test_unknown_runbook_is_refused(cli: Cli) -> None:
     ended = await cli("runbooks", "show", "nothing")
 

@@ -164,7 +164,10 @@ def test_what_is_no_finding_is_told_in_one_line() -> None:
     with pytest.raises(NotAFinding) as caught:
         list(read((DATA / NO_FINDING).read_bytes(), "event.json"))
 
-    assert str(caught.value) == "event.json: expected a finding of Amazon GuardDuty"
+    assert (
+        str(caught.value)
+        == "event.json: expected a finding of Amazon GuardDuty or AWS Shield or AWS WAF"
+    )
 
 
 @pytest.mark.skipif(not TYPES.is_file(), reason="the list of types is not at hand")

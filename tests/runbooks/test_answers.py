@@ -1,9 +1,11 @@
 """The runbooks that are shipped, and which findings they answer."""
 
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from firedoor import runbooks
 from firedoor.action import Action
@@ -24,25 +26,50 @@ ACTORS = (
     "Impact:EC2/*", "Recon:EC2/Portscan", "Trojan:EC2/*", "UnauthorizedAccess:EC2/*",
 )  # fmt: skip
 
-# Purpose by type; the first line that fits counts.
+# Purpose by type; the first line that fits counts. Nothing falls through to `default` unsaid.
 EXPECTED = {
+    # Settings: a bucket that is open to the public is closed, root is asked about.
+    "Policy:IAMUser/RootCredentialUsage": "root_usage",
+    "Policy:IAMUser/ShortTermRootCredentialUsage": "root_usage",
+    "Policy:S3/BucketAnonymous*": "exposed_bucket",
+    "Policy:S3/BucketPublicAccessGranted": "exposed_bucket",
+    "Policy:IAMUser/S3*": "default",  # retired types; S3's own tell the same with the bucket
+    "Policy:S3/*BlockPublicAccessDisabled": "default",  # opens nothing by itself
+    "Policy:Kubernetes/*": "default",  # nobody used it yet, and only its owner can set it right
+    # Identities
     "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration*": "instance_credentials",
-    "Policy:*": "default",  # settings, not attacks
+    "Stealth:IAMUser/CloudTrailLoggingDisabled": "account_takeover",
+    "Stealth:IAMUser/LoggingConfigurationModified": "account_takeover",
+    "AttackSequence:IAM/*": "account_takeover",
     "*:IAMUser/*": "api_abuse",
-    "AttackSequence:IAM/*": "api_abuse",
+    # Malware where nothing runs
+    "Execution:EC2/MaliciousFile!*": "malicious_file",
+    "Execution:S3/MaliciousFile!*": "malicious_file",
+    "Object:S3/MaliciousFile": "malicious_file",
+    # Instances
     "Recon:EC2/PortProbe*": "port_scan",
-    "Execution:EC2/MaliciousFile!*": "default",  # in an image, a snapshot or a backup
+    "Backdoor:EC2/DenialOfService*": "instance_doing_harm",
+    "Backdoor:EC2/Spambot": "instance_doing_harm",
+    "Trojan:EC2/DNSDataExfiltration": "instance_doing_harm",
+    "Trojan:EC2/DropPoint*": "instance_doing_harm",
+    "Trojan:Runtime/DropPoint*": "instance_doing_harm",
     "*:EC2/*": "compromised_instance",
     "*:Runtime/*": "compromised_instance",
-    "Execution:S3/*": "default",  # in a backup
-    "Object:S3/*": "default",  # an upload, by somebody who may upload
+    # Data
+    "Impact:S3/*": "data_destruction",
+    "AttackSequence:S3/*": "data_destruction",
     "*:S3/*": "data_exfiltration",
-    "*:Container/*": "default",
-    "*:ECS/*": "default",
-    "*:EKS/*": "default",
-    "*:Kubernetes/*": "default",
-    "*:Lambda/*": "default",
-    "*:RDS/*": "default",
+    "CredentialAccess:RDS/*FailedLogin": "database_probed",
+    "Discovery:RDS/*": "database_probed",
+    "*:RDS/*": "compromised_database",
+    # Workloads
+    "*:Lambda/*": "compromised_function",
+    "*:Container/*": "compromised_workload",
+    "*:ECS/*": "compromised_workload",
+    "*:EKS/*": "compromised_workload",
+    "Execution:Kubernetes/*": "compromised_workload",
+    "*:Kubernetes/*Container*": "compromised_workload",
+    "*:Kubernetes/*": "cluster_abuse",
 }
 
 KINDS = {
@@ -109,16 +136,24 @@ def test_every_type_of_guardduty_is_answered_on_purpose() -> None:
         ("Recon:EC2/Portscan", Kind.INSTANCE, Side.TARGET, "port_scan"),
         ("Recon:EC2/Portscan", Kind.INSTANCE, Side.ACTOR, "compromised_instance"),
         ("Execution:Runtime/ReverseShell", Kind.INSTANCE, Side.TARGET, "compromised_instance"),
-        ("Execution:Runtime/ReverseShell", Kind.WORKLOAD, Side.TARGET, "default"),
+        ("Execution:Runtime/ReverseShell", Kind.WORKLOAD, None, "compromised_workload"),
+        ("Execution:Runtime/ReverseShell", Kind.CLUSTER, None, "compromised_workload"),
+        ("Trojan:Runtime/DropPoint", Kind.WORKLOAD, None, "compromised_workload"),
+        ("Backdoor:EC2/DenialOfService.Dns", Kind.INSTANCE, Side.ACTOR, "instance_doing_harm"),
+        ("Execution:Kubernetes/MaliciousFile", Kind.WORKLOAD, None, "compromised_workload"),
+        ("Impact:Kubernetes/TorIPCaller", Kind.WORKLOAD, None, "cluster_abuse"),
         (
             "AttackSequence:EC2/CompromisedInstanceGroup",
             Kind.INSTANCE,
             None,
             "compromised_instance",
         ),
-        ("AttackSequence:IAM/CompromisedCredentials", Kind.PRINCIPAL, None, "api_abuse"),
-        ("AttackSequence:S3/CompromisedData", Kind.BUCKET, None, "data_exfiltration"),
-        ("Policy:IAMUser/RootCredentialUsage", Kind.PRINCIPAL, None, "default"),
+        ("AttackSequence:IAM/CompromisedCredentials", Kind.PRINCIPAL, None, "account_takeover"),
+        ("AttackSequence:S3/CompromisedData", Kind.BUCKET, None, "data_destruction"),
+        ("Policy:IAMUser/RootCredentialUsage", Kind.PRINCIPAL, None, "root_usage"),
+        ("Impact:Shield/DDoSDetected", Kind.OTHER, Side.TARGET, "denial_of_service"),
+        ("Impact:Shield/DDoSDetected", Kind.INSTANCE, Side.TARGET, "denial_of_service"),
+        ("Impact:WAFV2/BlockedRequests", Kind.OTHER, Side.TARGET, "denial_of_service"),
         ("Exfiltration:S3/AnomalousBehavior", Kind.BUCKET, None, "data_exfiltration"),
     ],
 )
@@ -146,13 +181,61 @@ def test_a_shipped_runbook_explains_itself_and_has_no_problems(file: Path) -> No
 
 
 @pytest.mark.parametrize(("id", "step"), STEPS, ids=[f"{id}-{step.id}" for id, step in STEPS])
-def test_only_containment_asks_and_always_says_until_when(id: str, step: Step) -> None:
+def test_containment_and_tasks_ask_and_always_say_until_when(id: str, step: Step) -> None:
     action = ACTIONS[runbooks.action_for(step, Cloud.AWS, ACTIONS)]
 
-    contains = action.nature is Nature.CONTAINMENT
+    asks = action.nature in (Nature.CONTAINMENT, Nature.TASK)
 
-    assert (step.approval is Approval.ASK) is contains
-    assert ("deadline" in step.model_fields_set) is contains
+    assert (step.approval is Approval.ASK) is asks
+    assert ("deadline" in step.model_fields_set) is asks
+
+
+@pytest.mark.parametrize(("id", "step"), STEPS, ids=[f"{id}-{step.id}" for id, step in STEPS])
+def test_what_wakes_people_leaves_them_time_to_wake(id: str, step: Step) -> None:
+    assert step.approval is Approval.AUTO or step.deadline >= timedelta(minutes=30)
+
+
+def test_revocation_reaches_what_a_principal_renews_while_people_decide() -> None:
+    margins = TypeAdapter(timedelta)
+    steps = [step for _, step in STEPS if "margin" in step.params]
+
+    assert {step.do for step in steps} == {"revoke_credentials"}
+    assert all(margins.validate_python(s.params["margin"]) == s.deadline for s in steps)
+
+
+def test_blocks_of_addresses_and_names_are_lent_and_not_given() -> None:
+    terms = {step.term for _, step in STEPS if step.do in ("block_address", "block_domain")}
+
+    assert terms
+    assert None not in terms
+
+
+def test_a_task_says_when_it_is_done() -> None:
+    tasks = [step for _, step in STEPS if step.do == "task"]
+
+    assert tasks
+    assert [step.id for step in tasks if "Done when" not in str(step.params["how"])] == []
+
+
+def test_memory_is_given_up_only_where_harm_is_done_meanwhile() -> None:
+    waivers = {(id, step.do, step.waives) for id, step in STEPS if step.waives}
+
+    assert waivers == {
+        ("instance_doing_harm", "isolate_instance", ("capture_memory",)),
+        ("instance_doing_harm", "revoke_credentials", ("capture_memory",)),
+    }
+
+
+def test_no_containment_waits_for_another_which_could_be_denied() -> None:
+    for runbook in RUNBOOKS.values():
+        asked = {step.id for step in runbook.steps if step.approval is Approval.ASK}
+        assert not any(asked & set(step.needs) for step in runbook.steps)
+
+
+def test_every_containment_that_there_is_has_its_runbook() -> None:
+    contains = {id for id, action in ACTIONS.items() if action.nature is Nature.CONTAINMENT}
+
+    assert contains - {f"aws.{step.do}" for _, step in STEPS} == set()
 
 
 def test_context_is_captured_beside_what_is_urgent_and_never_before_it() -> None:

@@ -29,6 +29,12 @@ pytestmark = pytest.mark.slow
 
 Handle = WorkflowHandle[Any, Incident]
 
+# Without what surrounds the swap of groups: tests/faults strikes at every call of it.
+SWAP = {"untrack": False, "idle_timeouts": False}
+
+# There are no flow logs here that could prove it: reading back the groups does.
+CONTAINED = {StepState.PROVEN, StepState.UNPROVEN}
+
 # Each changing call that the incident makes, and how often it must have happened in the end.
 CHANGES = {
     "CreateSnapshots": 1,
@@ -41,7 +47,7 @@ async def opened(house: Any) -> Handle:
     """Start an incident that preserves the disks of the `app` server, asks, and isolates it."""
     steps = (
         step("preserve", "snapshot_volumes"),
-        step("isolate", "isolate_instance", "preserve", approval=Approval.ASK),
+        step("isolate", "isolate_instance", "preserve", approval=Approval.ASK, params=SWAP),
     )
     delivery = await deliver(
         house.client,
@@ -172,7 +178,7 @@ async def test_rule_3_and_4_killed_worker_loses_and_repeats_nothing(house: Any, 
 
     await kill(house, handle)
 
-    contained = await house.until(handle, lambda i: i.steps[1].state is StepState.PROVEN)
+    contained = await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
     assert contained.steps[0].state in {StepState.PROVEN, StepState.STARTED}
     assert groups(house) == [["firedoor-quarantine"]] * 2
     assert {operation: house.calls(operation) for operation in CHANGES} == CHANGES
@@ -187,7 +193,7 @@ async def test_rule_4_killed_while_reverting_the_undo_is_exact(house: Any) -> No
     handle = await opened(house)
     house.start_worker()
     await (await approved(house, handle))
-    await house.until(handle, lambda i: i.steps[1].state is StepState.PROVEN)
+    await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
     made = house.calls("ModifyNetworkInterfaceAttribute")
 
     house.hold("ModifyNetworkInterfaceAttribute")
@@ -206,7 +212,7 @@ async def test_release_that_nobody_was_there_for_is_carried_out_later(house: Any
     handle = await opened(house)
     house.start_worker()
     await (await approved(house, handle))
-    await house.until(handle, lambda i: i.steps[1].state is StepState.PROVEN)
+    await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
     house.kill_worker()
 
     release = released(handle)
@@ -226,5 +232,5 @@ async def test_killed_server_comes_back_with_every_incident(house: Any) -> None:
     house.server.start()
 
     await (await approved(house, handle))
-    await house.until(handle, lambda i: i.steps[1].state is StepState.PROVEN)
+    await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
     assert groups(house) == [["firedoor-quarantine"]] * 2

@@ -92,9 +92,8 @@ def test_interface_is_dark_since_what_passed_last(aws: Aws, scene: Scene, write:
     window = dark(aws, [own], SINCE, NOW)
 
     assert (window.verdict, window.since) == (Verdict.PROVEN, SINCE + timedelta(minutes=5))
-    assert window.check.detail.endswith(
-        f"last {REMOTE} to {LOCAL} until {SINCE + timedelta(minutes=5):%Y-%m-%d %H:%M:%SZ}"
-    )
+    last = f"last {REMOTE} to {LOCAL} until {SINCE + timedelta(minutes=5):%Y-%m-%d %H:%M:%SZ}"
+    assert window.check.detail.endswith(f"{last}; {_flows.UNSEEN}")
 
 
 def test_rejected_traffic_is_a_sign_of_life_of_the_log(
@@ -122,6 +121,52 @@ def test_darkness_is_pending_until_late_records_must_have_come(
         SINCE + timedelta(minutes=31),
         expected,
     )
+
+
+def test_records_that_may_still_come_keep_darkness_pending(
+    aws: Aws, scene: Scene, write: Write
+) -> None:
+    own = scene.web_interface_id
+    write(silence(own, 0, 38))
+
+    window = dark(aws, [own], NOW - timedelta(minutes=20), NOW)
+
+    assert (window.verdict, window.due) == (Verdict.PENDING, NOW + timedelta(minutes=6))
+
+
+def test_silence_from_before_it_was_applied_proves_nothing(
+    aws: Aws, scene: Scene, write: Write
+) -> None:
+    own = scene.web_interface_id
+    write(silence(own, 0, 38))
+
+    window = dark(aws.after(NOW - timedelta(minutes=2)), [own], SINCE, NOW)
+
+    assert (window.verdict, window.since) == (Verdict.PENDING, NOW - timedelta(minutes=2))
+
+
+def test_traffic_long_after_it_was_applied_is_unproven(
+    aws: Aws, scene: Scene, write: Write
+) -> None:
+    own = scene.web_interface_id
+    write([line(own, minutes) for minutes in range(35)])
+
+    window = dark(aws.after(SINCE + timedelta(minutes=10)), [own], SINCE, NOW)
+
+    assert window.verdict is Verdict.UNPROVEN
+
+
+def test_log_whose_records_stand_between_those_of_another_proves_nothing(
+    aws: Aws, scene: Scene, write: Write
+) -> None:
+    own = scene.web_interface_id
+    write([line(own, minutes, "REJECT") for minutes in range(35)])
+    rejects = create(scene, TrafficType="REJECT")
+
+    window = dark(aws, [own], SINCE, NOW)
+
+    assert window.verdict is Verdict.UNPROVEN
+    assert f"writes to the same stream as {rejects}" in window.check.detail
 
 
 def test_log_that_says_nothing_proves_nothing(aws: Aws, scene: Scene, write: Write) -> None:
@@ -152,7 +197,7 @@ def test_time_of_which_nothing_is_known_is_not_dark(
 def test_traffic_that_goes_on_is_unproven_and_named(
     aws: Aws, scene: Scene, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_window, "GRACE", timedelta(minutes=30))
+    monkeypatch.setattr(_window, "WAIT", timedelta(minutes=30))
     own = scene.web_interface_id
     write([line(own, minutes) for minutes in range(35)])
 
@@ -365,7 +410,9 @@ def test_custom_format_is_read_by_its_names() -> None:
 def test_lines_that_are_no_records_are_left_out() -> None:
     good = line("eni-1", 0)
 
-    records = list(parse([good, "bogus line", "", good.replace("840", "many")], FORMAT))
+    strange = [good.replace("840", "many"), good.replace("ACCEPT", "MAYBE")]
+
+    records = list(parse([good, "bogus line", "", *strange], FORMAT))
 
     assert len(records) == 1
 

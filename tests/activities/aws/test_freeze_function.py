@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from activities.aws import _function, freeze_function
+from activities.aws import _function, _network, freeze_function
 from activities.aws.freeze_function import apply, revert, verify
 from firedoor import evidence
 from firedoor.action import NoParams
@@ -26,6 +26,11 @@ from firedoor.settings import settings
 NAME = "thumbnails"
 SECRET = "correct-horse"
 LONG_AGO = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_network, "SETTLE", 0.0)
 
 
 @pytest.fixture
@@ -476,12 +481,51 @@ def test_plan_says_who_will_feel_it_in_numbers(functions: Any, aws: Aws) -> None
 
     told = "\n".join(plan.blast_radius)
     assert f"{NAME} was invoked 4321 times in the last 24 h" in told
-    assert "1 statement of its resource policy let s3.amazonaws.com invoke it" in told
+    assert "its resource policy lets s3.amazonaws.com call it (1 statement)" in told
     assert "its aliases stop too (1): live" in told
-    assert "1 event source are not read" in told
+    assert "not read, and filling up: 1 event source, arn:aws:sqs:" in told
     assert "its 50 reserved executions join 950 unreserved ones" in told
     assert "invocations that run go on to their end, 60 s at most" in told
     assert "as role/thumbnails work on" in told
+
+
+@pytest.mark.parametrize(
+    ("operation", "what"),
+    [
+        ("ListEventSourceMappings", "event sources"),
+        ("ListFunctionUrlConfigs", "function URLs"),
+        ("ListProvisionedConcurrencyConfigs", "provisioned concurrency"),
+    ],
+)
+def test_what_may_not_be_listed_stops_no_freeze_and_is_said(
+    functions: Any, aws: Aws, lab: EmulatedAws, operation: str, what: str
+) -> None:
+    fail(lab, operation, code="AccessDeniedException", status=403, times=9)
+
+    plan = planned(aws)
+    apply(plan, aws)
+
+    assert what in [check.name for check in plan.preflight if not check.ok]
+    assert state_of_concurrency(functions) == 0
+
+
+def test_copies_at_the_edge_are_a_task(functions: Any, aws: Aws) -> None:
+    arn = functions.get_function(FunctionName=NAME)["Configuration"]["FunctionArn"]
+    item = {"EventType": "viewer-request", "LambdaFunctionARN": f"{arn}:3"}
+    behavior = {"LambdaFunctionAssociations": {"Quantity": 1, "Items": [item]}}
+    serving = {"Id": "E1", "DefaultCacheBehavior": behavior}
+    aws.client("cloudfront").meta.events.register(
+        "after-call.cloudfront.ListDistributions",
+        lambda parsed, **_: parsed["DistributionList"].update(Items=[serving, {"Id": "E2"}]),
+    )
+
+    (task,) = planned(aws).tasks
+
+    assert "run on in 1 CloudFront distribution: E1: CloudFront, the distribution" in task
+
+
+def state_of_concurrency(functions: Any) -> Any:
+    return functions.get_function_concurrency(FunctionName=NAME)["ReservedConcurrentExecutions"]
 
 
 def on_code(aws: Aws, code: dict[str, str]) -> None:

@@ -415,7 +415,7 @@ def test_group_that_another_incident_has_not_emptied_yet_is_emptied(
     assert failed(verify(plan, aws).checks) == UNWATCHED
 
 
-def test_apply_reads_three_times_and_changes_what_is_planned(
+def test_apply_reads_each_thing_once_and_changes_what_is_planned(
     aws: Aws, scene: Scene, lab: EmulatedAws
 ) -> None:
     apply(planned(aws, scene, scene.web_id), aws)
@@ -425,10 +425,11 @@ def test_apply_reads_three_times_and_changes_what_is_planned(
     apply(plan, aws)
 
     assert sorted(call["operation"] for call in lab.control("GET", "firedoor/calls")) == [
-        "CreateTags",
+        *["CreateTags"] * 4,  # the instance, its disk and its two interfaces
         "DescribeInstances",
         "DescribeNetworkInterfaces",
         "DescribeSecurityGroups",
+        "DescribeTags",
         *["ModifyNetworkInterfaceAttribute"] * 2,
     ]
 
@@ -737,7 +738,7 @@ def operations(calls: Iterable[Call | CallRecord]) -> list[str]:
 
 def swapped(plan: Plan) -> list[Change]:
     """Return the changes of groups and their rules."""
-    return [change for change in plan.changes if not change.attribute.startswith("tags")]
+    return [change for change in plan.changes if not change.attribute.startswith("tag")]
 
 
 def quarantine_groups(ec2: Any) -> list[Any]:

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from activities.aws import _bucket_policy, lock_bucket
+from activities.aws import _bucket_policy, _network, lock_bucket
 from activities.aws._bucket_policy import Requests, Whose
 from activities.aws.lock_bucket import Params, apply, revert, verify
 from firedoor.cloud.aws import Aws
@@ -47,6 +47,11 @@ RULES = [
         "Transitions": [{"Days": 90, "StorageClass": "GLACIER"}],
     },
 ]
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_network, "SETTLE", 0.0)
 
 
 @pytest.fixture
@@ -329,6 +334,21 @@ def test_statement_that_somebody_loosened_is_drift_and_is_left_alone(s3: Any, aw
     assert sids(s3) == [SID]
 
 
+def test_s3_that_shows_a_change_late_is_no_drift(s3: Any, aws: Aws) -> None:
+    plan = planned(aws)
+    apply(plan, aws)
+    late = [True]
+
+    def versioning(parsed: dict[str, Any], **_: Any) -> None:
+        if late and late.pop():
+            parsed["Status"] = "Suspended"
+
+    aws.client("s3").meta.events.register("after-call.s3.GetBucketVersioning", versioning)
+    late *= 2  # looked at twice: whether it is there, and what it is
+
+    assert verify(plan, aws).verdict is Verdict.PROVEN
+
+
 def test_policy_is_compared_by_what_it_says() -> None:
     ours = _bucket_policy.deny(
         BUCKET, "aws", whose=Whose.EVERYONE, requests=Requests.ALL, spared=["arn:aws:iam::1:root"]
@@ -584,10 +604,31 @@ def test_other_doors_are_counted(s3: Any, aws: Aws) -> None:
     told = "\n".join(planned(aws).blast_radius)
 
     assert "1 access point to payroll (analysts" in told
-    assert "1 CloudFront origin in" in told
+    assert "payroll is behind 1 CloudFront distribution (" in told
     assert "1 replication rule of payroll: copies in payroll-copy" in told
-    assert "lets in from outside: 210987654321" in told
+    assert "lets in 1 from outside: 210987654321" in told
     assert "payroll is a website" in told
+
+
+@pytest.mark.parametrize("operation", ["GetBucketPolicyStatus", "ListDistributions"])
+def test_what_may_not_be_read_stops_no_lock(
+    s3: Any, aws: Aws, lab: EmulatedAws, operation: str
+) -> None:
+    service = "cloudfront" if operation == "ListDistributions" else "s3"
+    s3.put_bucket_policy(Bucket=BUCKET, Policy=THEIRS)
+    fault = {"service": service, "operation": operation, "times": 9}
+    lab.control("POST", "firedoor/faults", fault | {"code": "AccessDenied", "status": 403})
+
+    plan = planned(aws)
+
+    assert (plan.refusals, plan.calls[0].operation) == ((), "PutBucketPolicy")
+
+
+def test_directory_bucket_is_refused_with_what_to_do_instead(aws: Aws) -> None:
+    plan = planned(aws, bucket="payroll--use1-az4--x-s3")
+
+    assert (plan.calls, plan.gone) == ((), False)
+    assert "deny s3express:CreateSession" in plan.refusals[0]
 
 
 def test_reads_that_no_trail_records_are_a_task(s3: Any, aws: Aws) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import boto3
 import pytest
 
-from activities.aws import quarantine_database
+from activities.aws import _network, quarantine_database
 from activities.aws._quarantine import NAME
 from activities.aws.quarantine_database import Params, apply, revert, verify
 from firedoor.cloud.aws import Aws
-from firedoor.errors import PlanStale, Throttled, Unavailable
+from firedoor.errors import PlanStale, Refused, Throttled, Unavailable
 from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.finding import Cloud, Kind, Resource
@@ -21,6 +21,11 @@ from firedoor.model.plan import Plan, Receipt, Target, Verdict
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ORDERS, LEDGER = "orders", "ledger"
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_network, "SETTLE", 0.0)
 
 
 @pytest.fixture
@@ -411,6 +416,56 @@ def test_groups_that_are_still_being_set_are_pending(rds: Any, aws: Aws) -> None
     assert verify(plan, aws).verdict is Verdict.PENDING
 
 
+def test_public_access_that_rds_is_still_taking_away_is_pending(rds: Any, aws: Aws) -> None:
+    plan = planned(aws)
+    until_done(apply, plan, aws)
+    state(rds)
+    connections(0, ORDERS)
+    on_instances(
+        aws,
+        lambda instance: instance.update(PubliclyAccessible=True, DBInstanceStatus="modifying"),
+    )
+
+    assert verify(plan, aws).verdict is Verdict.PENDING
+
+
+def test_database_stopped_after_planning_voids_the_plan(rds: Any, aws: Aws) -> None:
+    plan = planned(aws)
+    on_instances(aws, lambda instance: instance.update(DBInstanceStatus="stopped"))
+
+    with pytest.raises(PlanStale, match="it is stopped"):
+        apply(plan, aws)
+
+
+def test_release_of_a_stopped_database_says_to_start_it(rds: Any, aws: Aws) -> None:
+    plan = planned(aws)
+    until_done(apply, plan, aws)
+    on_instances(aws, lambda instance: instance.update(DBInstanceStatus="stopped"))
+
+    with pytest.raises(Refused, match="until somebody starts it"):
+        revert(plan, aws)
+
+
+def test_secret_that_may_not_be_read_leaves_the_password_to_people(
+    rds: Any, aws: Aws, lab: EmulatedAws
+) -> None:
+    fault = {"service": "secretsmanager", "operation": "DescribeSecret", "times": 9}
+    lab.control("POST", "firedoor/faults", fault | {"code": "AccessDeniedException", "status": 403})
+
+    plan = planned(aws)
+
+    assert not any("RotateMasterUserPassword" in call.parameters for call in plan.calls)
+    assert "we may not read the secret of RDS" in plan.tasks[1]
+
+
+def test_snapshot_under_the_key_of_aws_is_said_not_to_be_shared(rds: Any, aws: Aws) -> None:
+    on_instances(aws, lambda instance: instance.update(KmsKeyId="alias/aws/rds"))
+
+    told = {check.name: check.detail for check in planned(aws).preflight}
+
+    assert "CopyDBSnapshot" in told["snapshot can be shared"]
+
+
 def test_password_that_is_still_being_changed_is_pending(rds: Any, aws: Aws) -> None:
     plan = planned(aws)
     until_done(apply, plan, aws)
@@ -532,7 +587,7 @@ def test_plan_says_who_is_connected_and_what_else_answers(rds: Any, aws: Aws) ->
 
     told = "\n".join(planned(aws).blast_radius)
 
-    assert "orders has 17 connections: they go on" in told
+    assert "orders has 17 connections: open ones go on" in told
     assert "1 replica keep answering under their own groups: orders-copy" in told
     assert "its standby in another zone comes along" in told
     assert "sign-in by IAM is on" in told

@@ -13,6 +13,7 @@ from activities.aws._kubernetes import Kubernetes
 from activities.aws._pods import INCIDENT, KEEP_NODE, KEEP_POD, QUARANTINE, label_value, policy_name
 from firedoor import errors
 from firedoor.cloud.aws import Aws
+from firedoor.lab.server import EmulatedAws
 from firedoor.model.finding import Cloud, Kind, Resource
 from firedoor.model.plan import Call, Outcome, Plan, Target, Verdict
 from firedoor.testing import ACCOUNT, NOW
@@ -380,7 +381,72 @@ def test_under_the_vpc_cni_a_pod_keeps_its_owner(aws: Aws, vpc_cni: Cluster) -> 
     }  # fmt: skip
     assert metadata["ownerReferences"] == pod["metadata"]["ownerReferences"]
     assert any("goes on sending it requests, which fail" in line for line in plan.blast_radius)
-    assert any("may deny the same to other pods" in line for line in plan.blast_radius)
+
+
+def test_under_the_vpc_cni_pods_of_the_same_owner_and_node_may_feel_it(
+    aws: Aws, vpc_cni: Cluster
+) -> None:
+    vpc_cni.ask("PATCH", "/api/v1/nodes/node-2", {"spec": {"unschedulable": True}})
+    owners = "/apis/apps/v1/namespaces/shop/replicasets/web"
+    vpc_cni.ask("PATCH", owners, {"spec": {"replicas": 4}})
+    pod = next(one for one in vpc_cni.pods() if one["spec"]["nodeName"] == "node-1")
+
+    plan = _pod_plan(aws, pod)
+
+    told = "may deny the same to 2 other pods of ReplicaSet web on node-1"
+    assert any(told in line for line in plan.blast_radius)
+
+
+def test_a_pod_whose_owner_we_cannot_read_keeps_its_labels(aws: Aws, vpc_cni: Cluster) -> None:
+    owner = {"apiVersion": "v1", "kind": "Workflow", "name": "w", "uid": "u", "controller": True}
+    made = {"labels": {"app": "web", "job": "w"}, "ownerReferences": [owner]}
+    pod = vpc_cni.make(f"{SHOP}/pods", "odd", metadata=made, spec={"containers": []})
+
+    plan = _pod_plan(aws, pod)
+
+    assert [c.attribute for c in plan.changes if c.after is None] == []
+    assert plan.calls != ()
+
+
+@pytest.mark.parametrize(
+    ("path", "missing"),
+    [
+        ("services", "services"),
+        ("networkpolicies", "no other network policy allows anything"),
+        ("pods$", "other pods"),
+        ("replicasets/web", "its owner"),
+        ("daemonsets", "network policies are enforced"),
+        ("nodes/", "its node"),
+        ("serviceaccounts/web", ""),
+    ],
+)
+def test_what_we_may_not_look_at_is_a_remark(
+    aws: Aws, cluster: Cluster, path: str, missing: str
+) -> None:
+    cluster.engine()
+    pod = cluster.pods()[0]
+    cluster.fail(method="GET", status=403, path=path, times=9)
+
+    plan = _pod_plan(aws, pod)
+
+    assert (plan.refusals, len(plan.calls)) == ((), 2)
+    assert [c.name for c in plan.preflight if not c.ok] == ([missing] if missing else [])
+    assert missing or any("IRSA could not be read" in task for task in plan.tasks)
+
+
+def test_a_cluster_that_is_gone_leaves_nothing_to_take_back(aws: Aws, cluster: Cluster) -> None:
+    cluster.engine()
+    plan = _pod_plan(aws, cluster.pods()[0])
+    quarantine_workload.apply(plan, aws)
+    boto3.client("eks").delete_cluster(name="prod")
+
+    proof = quarantine_workload.verify(plan, aws)
+    receipt = quarantine_workload.revert(plan, aws)
+
+    assert (proof.verdict, receipt.calls) == (Verdict.DRIFTED, ())
+    assert receipt.left == (f"{plan.lease} does not exist any more, nor does its cluster",)
+    with pytest.raises(errors.PlanStale):
+        quarantine_workload.apply(plan, aws)
 
 
 def test_under_the_vpc_cni_a_pod_without_owner_is_refused(aws: Aws, vpc_cni: Cluster) -> None:
@@ -887,3 +953,45 @@ def test_what_ecs_reports_as_failed_is_an_error(aws: Aws, orders: Orders) -> Non
         quarantine_workload.apply(plan.model_copy(update={"calls": (call, *plan.calls[1:])}), aws)
 
     assert caught.value.code == "MISSING"
+
+
+def test_a_group_that_another_has_by_now_makes_the_plan_stale(aws: Aws, orders: Orders) -> None:
+    (plan,) = _plan_task(aws, orders)
+    ec2 = boto3.client("ec2")
+    (own,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[orders.interface])[
+        "NetworkInterfaces"
+    ]
+    ec2.create_network_interface(SubnetId=own["SubnetId"], Groups=[orders.group])
+    before = _state(orders)
+
+    with pytest.raises(errors.PlanStale, match="is the group of 1 other network interface"):
+        quarantine_workload.apply(plan, aws)
+
+    assert _state(orders) == before
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "missing"),
+    [
+        ("ecs", "DescribeServices", "its load balancers"),
+        ("elbv2", "DescribeTargetHealth", "its load balancers"),
+        ("ecs", "GetTaskProtection", "its protection"),
+        ("ecs", "DescribeTaskDefinition", "its role"),
+    ],
+)
+def test_what_we_may_not_look_at_of_a_task_is_a_remark(
+    aws: Aws, orders: Orders, lab: EmulatedAws, service: str, operation: str, missing: str
+) -> None:
+    fault = {"service": service, "operation": operation, "status": 403, "code": "AccessDenied"}
+    lab.control("POST", "firedoor/faults", fault)
+
+    (plan,) = _plan_task(aws, orders)
+
+    assert missing in [check.name for check in plan.preflight if not check.ok]
+    assert "RevokeSecurityGroupIngress" in [call.operation for call in plan.calls]
+
+
+def test_what_the_service_starts_next_has_no_network_either(aws: Aws, orders: Orders) -> None:
+    (plan,) = _plan_task(aws, orders)
+
+    assert any("starts next has the same groups" in line for line in plan.blast_radius)

@@ -381,7 +381,7 @@ def test_ways_in_that_stay_open_are_named(scene: Scene, iam: Any, aws: Aws) -> N
     proof = verify(plan, aws)
 
     told = "sign-in stays possible, with 0 MFA devices"
-    assert Check(name="console password", ok=False, detail=told) in plan.preflight
+    assert Check(name="afterwards, console password", ok=False, detail=told) in plan.preflight
     assert residual(proof, "console password") == (told, None, True)
     assert proof.verdict is Verdict.PROVEN
 
@@ -441,10 +441,58 @@ def test_role_is_denied_by_a_policy_of_our_own_name(scene: Scene, iam: Any, aws:
 def test_role_plan_counts_the_instances_that_have_it(scene: Scene, aws: Aws) -> None:
     plan = planned(role(scene.role_name), aws)
 
-    assert (
-        f"instances in us-east-1 that have it: 1, and may be denied for up to 6 h ({scene.web_id})"
-        in plan.blast_radius
+    who = f"role {scene.role_name} is that of 1 instance: {scene.web_id}"
+    assert who in plan.blast_radius
+    assert plan.blast_radius[0].endswith("until they are handed new credentials, up to 6 h later")
+
+
+@pytest.mark.parametrize(
+    ("params", "until"),
+    [
+        ({"deny_all": True}, "until release, new sessions too"),
+        ({"narrow_trust": True}, "until release"),
+        ({}, "until they begin a new session; instances, until they are"),
+    ],
+)
+def test_role_plan_says_until_when_its_users_are_denied(
+    scene: Scene, aws: Aws, params: dict[str, bool], until: str
+) -> None:
+    plan = planned(role(scene.role_name), aws, **params)
+
+    said = f"whoever uses role/{scene.role_name} is denied everything {until}"
+    assert plan.blast_radius[0].startswith(said)
+
+
+@pytest.mark.parametrize("operation", ["ListRolePolicies", "ListAttachedRolePolicies"])
+def test_role_whose_policies_may_not_be_listed_is_revoked_all_the_same(
+    scene: Scene, iam: Any, aws: Aws, lab: EmulatedAws, operation: str
+) -> None:
+    fault = {"service": "iam", "operation": operation, "times": 9}
+    lab.control("POST", "firedoor/faults", fault | {"code": "AccessDenied", "status": 403})
+
+    plan = planned(role(scene.role_name), aws)
+    apply(plan, aws)
+
+    assert "may not be read" in "".join(c.detail for c in plan.preflight if not c.ok)
+    lab.control("DELETE", "firedoor/faults")
+    assert role_policies(iam, scene) == [OLDER, "read-reports"]
+
+
+def test_many_instances_are_counted_and_few_are_named(scene: Scene, aws: Aws) -> None:
+    many = [
+        {"InstanceId": f"i-{number:017x}", "IamInstanceProfile": {"Arn": scene.profile_arn}}
+        for number in range(500)
+    ]
+    aws.client("ec2").meta.events.register(
+        "after-call.ec2.DescribeIamInstanceProfileAssociations",
+        lambda parsed, **_: parsed.update(IamInstanceProfileAssociations=many),
     )
+
+    plan = planned(role(scene.role_name), aws)
+
+    (told,) = (c.detail for c in plan.preflight if c.name.endswith("instances are handed"))
+    assert "500 instances in us-east-1 with it" in told
+    assert len(told) < 250
 
 
 @pytest.mark.parametrize(

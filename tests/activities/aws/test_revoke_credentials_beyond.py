@@ -196,6 +196,28 @@ def test_provisioning_that_failed_is_made_good_by_a_retry(
     assert verify(plan, aws).verdict is Verdict.PROVEN
 
 
+def test_deny_that_never_came_into_the_account_is_provisioned(
+    center: dict[str, str], aws: Aws, lab: EmulatedAws
+) -> None:
+    fault = {"service": "sso", "operation": "ProvisionPermissionSet", "kind": "dropped"}
+    lab.control("POST", "firedoor/faults", fault)
+    with pytest.raises(Unavailable):
+        apply(operators(aws), aws)
+
+    plan = operators(aws)
+    apply(plan, aws)
+
+    assert [call.operation for call in plan.calls] == ["ProvisionPermissionSet"]
+    assert verify(plan, aws).verdict is Verdict.PROVEN
+    assert [call.operation for call in revert(plan, aws).calls] == ["ProvisionPermissionSet"]
+
+
+def test_rights_are_asked_for_where_identity_center_is(center: dict[str, str], aws: Aws) -> None:
+    (asked,) = (c.name for c in operators(aws).preflight if c.name.startswith("may "))
+
+    assert asked == "may sso:ProvisionPermissionSet, sso:PutInlinePolicyToPermissionSet"
+
+
 def test_half_done_is_taken_back_in_the_accounts_too(
     center: dict[str, str], aws: Aws, lab: EmulatedAws
 ) -> None:

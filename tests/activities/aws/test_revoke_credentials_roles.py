@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from activities.aws import _trail, _trust, revoke_credentials
+from activities.aws import _roles, _trail, revoke_credentials
 from activities.aws._denials import instant
 from activities.aws.revoke_credentials import Params, apply, revert, verify
 from firedoor.cloud.aws import Aws
@@ -80,9 +80,9 @@ def trust(iam: Any, scene: Scene) -> str:
     """Read the trust policy letter for letter."""
     texts: list[str] = []
     iam.meta.events.register_first(
-        "after-call.iam.GetRole", lambda parsed, **k: _trust._keep_text(parsed, **k), unique_id="t"
+        "after-call.iam.GetRole", lambda parsed, **k: _roles._keep_text(parsed, **k), unique_id="t"
     )
-    texts.append(_trust.text(iam.get_role(RoleName=scene.role_name)["Role"]))
+    texts.append(_roles.trust(iam.get_role(RoleName=scene.role_name)["Role"]))
     return texts[0]
 
 
@@ -430,6 +430,29 @@ def test_instance_terminated_while_contained_is_proven_and_given_no_profile(
     assert "does not exist any more" in receipt.left[0]
 
 
+def test_instance_given_another_role_is_drift_and_makes_a_plan_stale(
+    scene: Scene, iam: Any, aws: Aws
+) -> None:
+    plan = planned(resource(Kind.INSTANCE, scene.web_id), aws)
+    apply(plan, aws)
+    iam.create_role(RoleName="admin", AssumeRolePolicyDocument="{}")
+    iam.create_instance_profile(InstanceProfileName="admin")
+    iam.add_role_to_instance_profile(InstanceProfileName="admin", RoleName="admin")
+    own = profile_of(scene.web_id)
+    assert own is not None
+    boto3.client("ec2").replace_iam_instance_profile_association(
+        AssociationId=own["AssociationId"], IamInstanceProfile={"Name": "admin"}
+    )
+
+    proof = verify(plan, aws)
+
+    (check,) = (one for one in proof.checks if not one.ok)
+    assert (check.name, proof.verdict) == (f"{scene.web_id} runs as", Verdict.DRIFTED)
+    assert check.detail == "role/admin by now, which is not denied"
+    with pytest.raises(PlanStale, match="runs as role/admin by now"):
+        apply(plan, aws)
+
+
 def test_profile_that_does_not_exist_is_refused(scene: Scene, aws: Aws) -> None:
     plan = planned(resource(Kind.INSTANCE, scene.web_id), aws, profile="nothing")
 
@@ -520,6 +543,29 @@ def test_denied_function_is_proven_and_taken_back(
     assert proof.verdict is Verdict.PROVEN
     assert residual(proof, handed)[2] is False
     assert policies(iam, scene) == ["read-reports"]
+
+
+def test_function_given_another_role_is_drift(
+    scene: Scene, iam: Any, aws: Aws, function: str
+) -> None:
+    plan = planned(resource(Kind.FUNCTION, function), aws)
+    apply(plan, aws)
+    other = iam.create_role(RoleName="admin", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    boto3.client("lambda").update_function_configuration(FunctionName=function, Role=other)
+
+    failed = [check.name for check in verify(plan, aws).checks if not check.ok]
+
+    assert failed == ["resize runs as"]
+
+
+def test_function_named_by_a_version_that_is_gone_is_the_same_lease(
+    scene: Scene, aws: Aws, function: str
+) -> None:
+    arn = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:{function}:7"
+
+    plan = planned(resource(Kind.FUNCTION, arn), aws)
+
+    assert (plan.gone, plan.lease) == (False, f"role/{scene.role_name}/resize")
 
 
 def test_function_that_does_not_exist_is_gone(scene: Scene, aws: Aws) -> None:

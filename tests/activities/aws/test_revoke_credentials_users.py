@@ -295,7 +295,20 @@ def test_role_session_that_outlives_the_user_is_told_with_its_end(
 
     told = ("lives on: revoke that role too", NOW + timedelta(minutes=90), True)
     assert residual(verify(plan, aws), "role/deploy session laptop") == told
-    assert "role/deploy session laptop" in [check.name for check in plan.preflight]
+    told_before = [check.name for check in plan.preflight]
+    assert "afterwards, role/deploy session laptop" in told_before
+
+
+def test_role_session_that_outlives_a_deleted_user_is_told(
+    scene: Scene, iam: Any, aws: Aws, assumed: Callable[..., None]
+) -> None:
+    plan = planned(aws, at=NOW)
+    assumed(30, durationSeconds=7_200)
+    delete_user(scene, iam)
+
+    told = [one.credential for one in verify(plan, aws).residual if one.open]
+
+    assert told == ["role/deploy session laptop"]
 
 
 def test_role_session_that_has_ended_is_not_told(
@@ -395,6 +408,19 @@ def test_boundary_and_administrator_are_told_and_left_alone(
     assert told["no administrator"] == (False, "AdministratorAccess, attached")
 
 
+@pytest.mark.parametrize("operation", ["ListUserPolicies", "ListGroupsForUser"])
+def test_policies_that_may_not_be_listed_are_told_and_stop_nothing(
+    scene: Scene, iam: Any, aws: Aws, lab: EmulatedAws, operation: str
+) -> None:
+    fault = {"service": "iam", "operation": operation, "times": 9}
+    lab.control("POST", "firedoor/faults", fault | {"code": "AccessDenied", "status": 403})
+
+    plan = planned(aws)
+
+    assert "may not be read" in "".join(c.detail for c in plan.preflight if not c.ok)
+    assert len(apply(plan, aws).calls) == 2
+
+
 def test_listing_that_is_forbidden_is_told_and_stops_nothing(
     scene: Scene, aws: Aws, lab: EmulatedAws
 ) -> None:
@@ -411,11 +437,16 @@ def test_listing_that_is_forbidden_is_told_and_stops_nothing(
 # Faults
 
 
-def test_user_deleted_since_planning_makes_the_plan_stale(scene: Scene, iam: Any, aws: Aws) -> None:
-    plan = planned(aws)
-    iam.delete_user_policy(UserName="alice", PolicyName="operator")
+def delete_user(scene: Scene, iam: Any) -> None:
+    for policy in iam.list_user_policies(UserName="alice")["PolicyNames"]:
+        iam.delete_user_policy(UserName="alice", PolicyName=policy)
     iam.delete_access_key(UserName="alice", AccessKeyId=scene.access_key_id)
     iam.delete_user(UserName="alice")
+
+
+def test_user_deleted_since_planning_makes_the_plan_stale(scene: Scene, iam: Any, aws: Aws) -> None:
+    plan = planned(aws)
+    delete_user(scene, iam)
 
     with pytest.raises(PlanStale, match="does not exist any more"):
         apply(plan, aws)
@@ -426,14 +457,12 @@ def test_user_deleted_while_contained_is_proven_and_leaves_nothing_to_take_back(
 ) -> None:
     plan = planned(aws)
     apply(plan, aws)
-    for policy in ("operator", "FiredoorDenyAll"):
-        iam.delete_user_policy(UserName="alice", PolicyName=policy)
-    iam.delete_access_key(UserName="alice", AccessKeyId=scene.access_key_id)
-    iam.delete_user(UserName="alice")
+    delete_user(scene, iam)
 
     proof, receipt = verify(plan, aws), revert(plan, aws)
 
-    assert (proof.verdict, proof.residual, receipt.calls) == (Verdict.PROVEN, (), ())
+    assert (proof.verdict, receipt.calls) == (Verdict.PROVEN, ())
+    assert [one.credential for one in proof.residual if one.open] == []
 
 
 @pytest.mark.parametrize("operation", ["PutUserPolicy", "UpdateAccessKey"])

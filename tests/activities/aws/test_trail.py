@@ -24,7 +24,7 @@ Put = Callable[..., None]
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_trail, "PAUSE", 0.0)
-    monkeypatch.setattr(_window, "GRACE", timedelta(minutes=30))
+    monkeypatch.setattr(_window, "WAIT", timedelta(minutes=30))
 
 
 @pytest.fixture
@@ -73,6 +73,14 @@ def test_silence_is_pending_until_late_events_must_have_come(aws: Aws) -> None:
     window = quiet(aws, Actor(user="alice"), NOW - timedelta(minutes=40), NOW, regions=HERE)
 
     assert (window.verdict, window.due) == (Verdict.PENDING, NOW + timedelta(minutes=5))
+
+
+def test_silence_from_before_it_was_applied_proves_nothing(aws: Aws) -> None:
+    applied = NOW - timedelta(minutes=2)
+
+    window = quiet(aws.after(applied), Actor(user="alice"), SINCE, NOW, regions=HERE)
+
+    assert (window.verdict, window.since) == (Verdict.PENDING, applied)
 
 
 def test_silence_begins_with_the_last_call(aws: Aws, put: Put) -> None:
@@ -160,6 +168,42 @@ def test_sessions_of_a_role_are_found_by_their_beginning(aws: Aws, scene: Scene,
     window = quiet(aws, Actor(role=scene.role_name), SINCE, NOW, regions=regions)
 
     assert "RunInstances in eu-west-1" in window.check.detail
+
+
+def test_session_whose_name_is_in_the_answer_is_found(aws: Aws, scene: Scene, put: Put) -> None:
+    user = {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{scene.role_name}/eks-prod-web"}
+    service = {"type": "AWSService", "invokedBy": "pods.eks.amazonaws.com"}
+    put(
+        -30,
+        service,
+        eventName="AssumeRoleForPodIdentity",
+        requestParameters={"roleArn": scene.role_arn},
+        responseElements={"assumedRoleUser": user},
+    )
+    put(50, session("eks-prod-web", scene.role_name), eventName="RunInstances")
+
+    window = quiet(aws, Actor(role=scene.role_name), SINCE, NOW, regions=HERE)
+
+    assert "still acts" in window.check.detail
+
+
+def test_role_that_was_used_by_sessions_that_are_not_on_record_is_unproven(aws: Aws) -> None:
+    used = {"LastUsedDate": NOW, "Region": "us-east-1"}
+    role = {
+        "Path": "/",
+        "RoleName": "pool",
+        "RoleId": "AROAIOSFODNN7EXAMPLE",
+        "Arn": f"arn:aws:iam::{ACCOUNT}:role/pool",
+        "CreateDate": SINCE,
+        "RoleLastUsed": used,
+    }
+    with Stubber(aws.client("iam")) as stubber:
+        stubber.add_response("get_role", {"Role": role})
+
+        window = quiet(aws, Actor(role="pool"), SINCE, NOW, regions=HERE)
+
+    assert window.verdict is Verdict.UNPROVEN
+    assert "no session is on record" in window.check.detail
 
 
 def test_federated_session_of_a_user_counts(aws: Aws, put: Put) -> None:
