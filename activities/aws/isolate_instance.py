@@ -388,7 +388,7 @@ def _summary(
     moved = sum(change.attribute == GROUPS for change in changes)
     parts = (part for part in PARTS if part not in _marking.PARTS)
     besides = [part.name for part in parts if any(map(part.owns, changes))]
-    also = f"; then {', '.join(besides)}" if besides else ""
+    also = f"; also {', '.join(besides)}" if besides else ""
     if not moved:
         rules = f", but {_quarantine.NAME} has rules, which go" if sight.rules else ""
         return f"{name} is in quarantine already, with all of its network interfaces{rules}{also}."

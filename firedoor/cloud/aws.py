@@ -78,6 +78,7 @@ _DENIED = {
     "AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken", "InvalidClientTokenId",
     "UnauthorizedOperation",
 }  # fmt: skip
+_FULL = ("LimitExceeded", "LimitsExceeded", "QuotaExceeded")
 # Too many calls, or too many at once on one thing: the same call is accepted later.
 _THROTTLED = {
     "ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable",
@@ -433,7 +434,7 @@ def _kind(code: str, status: int) -> type[errors.CloudError]:
         return errors.Throttled
     if "NotFound" in code or code.startswith("NoSuch"):
         return errors.NotFound
-    if code.endswith(("LimitExceeded", "LimitExceededException")):
+    if code.removesuffix("Exception").endswith(_FULL):
         return errors.QuotaExceeded
     if status >= 500:
         return errors.Unavailable

@@ -5,6 +5,7 @@ import copyreg
 import threading
 from dataclasses import dataclass
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
@@ -14,6 +15,14 @@ from moto.moto_api._internal.models import moto_api_backend
 # moto's models hold locks, each of which guards one object: a copy needs one of its own.
 for make in (threading.Lock, threading.RLock, threading.Condition):
     copyreg.pickle(type(make()), lambda _, make=make: (make, ()))  # type: ignore[misc]
+
+
+def _copied(these: WeakValueDictionary[Any, Any], memo: dict[int, Any]) -> Any:
+    """Refer to copies: to what was copied, a function that is restored would not be found."""
+    return WeakValueDictionary((key, copy.deepcopy(value, memo)) for key, value in these.items())
+
+
+setattr(WeakValueDictionary, "__deepcopy__", _copied)  # noqa: B010
 
 # What moto forgets is collected late: an instance would free its address in the restored subnet.
 del Instance.__del__

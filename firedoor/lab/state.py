@@ -26,6 +26,7 @@ State = dict[str, JsonValue]
 
 NOTES = (
     "cloudtrail/*/history",  # which calls were made
+    "iam/*/last_used/*",
     "*/seen_busy",  # how often it was asked after what is on its way
     "*/turning",
     "s3/000000000000/*",  # where moto itself keeps the code of functions for download
@@ -169,7 +170,7 @@ def _plain(value: Any) -> JsonValue:
         case bytes():
             return f"sha256 {hashlib.sha256(value).hexdigest()}"
         case Set():
-            return sorted(str(_plain(one)) for one in value)
+            return [*sorted(str(_plain(one)) for one in value)]
     if hasattr(value, "seek"):  # the content of an object in S3
         value.seek(0)
         return _plain(value.read())

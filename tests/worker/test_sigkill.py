@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 Handle = WorkflowHandle[Any, Incident]
 
-# Without what surrounds the swap of groups: tests/faults strikes at every call of it.
+# Without what surrounds the swap of groups.
 SWAP = {"untrack": False, "idle_timeouts": False}
 
 # There are no flow logs here that could prove it: reading back the groups does.

@@ -687,6 +687,18 @@ def test_neighbours_that_find_no_room_are_joined(aws: Aws, scene: Scene, ec2: An
     assert len(acl_entries(ec2, scene)) == before - 2
 
 
+def test_block_goes_before_an_allow_for_a_part_of_it() -> None:
+    entry = {"Egress": False, "Protocol": "6", "RuleAction": "allow"}
+    entries = [
+        {**entry, "RuleNumber": 100, "CidrBlock": "0.0.0.0/0"},
+        {**entry, "RuleNumber": 50, "CidrBlock": "198.51.100.1/32"},
+    ]
+
+    first = _acl.first_allow({"Entries": entries}, ip_network("198.51.100.0/28"), egress=False)
+
+    assert first == 50
+
+
 def test_standing_rules_are_not_pushed_out_by_a_flood(aws: Aws, scene: Scene, ec2: Any) -> None:
     (standing,) = planned(aws, scene.web_id, ATTACKER)
     apply(standing, aws)

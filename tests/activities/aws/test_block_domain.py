@@ -157,6 +157,42 @@ def test_allow_of_the_domain_before_every_free_priority_is_refused(
     assert "which allows before priority 102" in plan.refusals[0]
 
 
+def test_list_that_aws_does_not_show_is_passed_over(
+    aws: Aws, scene: Scene, dns: Any, lab: EmulatedAws
+) -> None:
+    rule_group(dns, scene, "managed", 101, "ALLOW", "botnet.example.net")
+    hidden = {"kind": "error", "code": "AccessDeniedException", "status": 400, "times": 50}
+    fault(lab, "ListFirewallDomains", **hidden)
+
+    (plan,) = planned(aws, scene, EVIL)
+
+    assert plan.refusals == ()
+    assert plan.calls[-1].parameters["Priority"] == 102
+
+
+def test_own_domains_that_cannot_be_read_are_said(
+    aws: Aws, scene: Scene, dns: Any, lab: EmulatedAws
+) -> None:
+    fault(lab, "ListHostedZones", service="route53", code="AccessDenied", status=403, times=9)
+
+    (plan,) = planned(aws, scene, EVIL)
+
+    (own,) = (c for c in plan.preflight if c.name == "is none of our own domains")
+    assert (own.ok, "AccessDenied" in own.detail) == (False, True)
+
+
+def test_vpc_that_asks_other_resolvers_is_told(aws: Aws, scene: Scene) -> None:
+    ec2 = boto3.client("ec2")
+    servers = [{"Key": "domain-name-servers", "Values": ["192.0.2.53", "AmazonProvidedDNS"]}]
+    made = ec2.create_dhcp_options(DhcpConfigurations=servers)["DhcpOptions"]["DhcpOptionsId"]
+    ec2.associate_dhcp_options(DhcpOptionsId=made, VpcId=scene.vpc_id)
+
+    (plan,) = planned(aws, scene, EVIL)
+
+    (asked,) = (c for c in plan.preflight if c.name == "instances ask the VPC's resolver")
+    assert (asked.ok, "192.0.2.53:" in asked.detail) == (False, True)
+
+
 def test_allow_of_another_domain_does_not_matter(aws: Aws, scene: Scene, dns: Any) -> None:
     rule_group(dns, scene, "partners", 101, "ALLOW", "*.example.org")
 

@@ -12,7 +12,7 @@ from activities.aws._packet import Packet, group_rule
 from activities.aws._quarantine import NAME as QUARANTINE
 from activities.aws.isolate_instance import Params, apply, revert, verify
 from firedoor.cloud.aws import Aws
-from firedoor.errors import PlanStale, Throttled, Unavailable
+from firedoor.errors import PlanStale, QuotaExceeded, Throttled, Unavailable
 from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.finding import Cloud, Kind, Resource
@@ -453,6 +453,42 @@ def test_group_of_that_name_by_somebody_else_is_not_used(aws: Aws, scene: Scene,
 
     assert "AuthorizeSecurityGroupIngress" not in {call.operation for call in plan.calls}
     assert not check(plan, "cuts live connections").ok
+
+
+def test_peers_are_denied_where_somebody_else_has_the_name_of_the_untracking_group(
+    aws: Aws, scene: Scene, ec2: Any
+) -> None:
+    name = _untracked.name(scene.web_id)
+    id = ec2.create_security_group(GroupName=name, Description="x", VpcId=scene.vpc_id)["GroupId"]
+
+    plan = planned(aws, scene.web_id, addresses=(PEER,))
+
+    assert {str(network) for network in plan.touched.networks} == {f"{PEER}/32"}
+    assert name in check(plan, f"{id} is ours").detail
+
+
+def test_group_that_cannot_be_made_keeps_nothing_else(
+    aws: Aws, scene: Scene, ec2: Any, lab: EmulatedAws
+) -> None:
+    settled(ec2, scene)
+    plan = planned(aws, scene.web_id, untrack=False)
+    full = {"kind": "error", "code": "SecurityGroupLimitExceeded", "status": 400}
+    fault(lab, "CreateSecurityGroup", **full)
+
+    with pytest.raises(QuotaExceeded):
+        apply(plan, aws)
+
+    assert [id for id, used, _ in state(ec2, scene)["elastic"] if used] == []
+    assert instance(ec2, scene)["MetadataOptions"]["HttpEndpoint"] == "disabled"
+    assert classic_members("old") == []
+    apply(plan, aws)
+    assert failed(verify(plan, aws).checks) == UNWATCHED
+
+
+def test_opening_ends_with_the_worker_and_that_is_said(aws: Aws, scene: Scene) -> None:
+    plan = planned(aws, scene.web_id, untrack_for=timedelta(seconds=20))
+
+    assert any("if Firedoor's worker dies" in line for line in plan.blast_radius)
 
 
 def test_interfaces_in_two_vpcs_pass_through_a_group_each(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -1081,6 +1117,33 @@ def test_instance_is_marked_and_the_mark_goes(aws: Aws, scene: Scene, ec2: Any) 
     assert sorted(instance(ec2, scene)["Tags"], key=str) == sorted(before, key=str)
 
 
+def test_disks_and_interfaces_are_marked_and_the_marks_go(aws: Aws, scene: Scene, ec2: Any) -> None:
+    mark = {"Key": "firedoor:incident", "Value": "incident/0"}
+    ec2.create_tags(Resources=[scene.web_interface_id], Tags=[mark])
+    plan = planned(aws, scene.web_id)
+    held = (*scene.web_volume_ids, scene.web_interface_id)
+
+    apply(plan, aws)
+    marked = incidents(ec2, *held)
+    revert(plan, aws)
+
+    assert marked == dict.fromkeys(held, "incident/1")
+    assert incidents(ec2, *held) == {scene.web_interface_id: "incident/0"}
+
+
+def test_disk_that_another_incident_marks_meanwhile_does_not_stop_isolation(
+    aws: Aws, scene: Scene, ec2: Any
+) -> None:
+    plan = planned(aws, scene.web_id)
+    mark = {"Key": "firedoor:incident", "Value": "incident/2"}
+    ec2.create_tags(Resources=[scene.web_volume_ids[0]], Tags=[mark])
+
+    apply(plan, aws)
+
+    assert failed(verify(plan, aws).checks) == UNWATCHED
+    assert incidents(ec2, scene.web_volume_ids[0]) == {scene.web_volume_ids[0]: "incident/2"}
+
+
 def test_nothing_but_the_mark_is_nothing_to_do(aws: Aws, scene: Scene) -> None:
     apply(planned(aws, scene.web_id), aws)
 
@@ -1091,6 +1154,34 @@ def test_nothing_but_the_mark_is_nothing_to_do(aws: Aws, scene: Scene) -> None:
 
 
 # Permissions
+
+
+def test_subnets_that_go_out_through_it_are_counted(aws: Aws, scene: Scene, ec2: Any) -> None:
+    main = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [scene.vpc_id]}])
+    tables = {t["RouteTableId"]: t for t in main["RouteTables"]}
+    to = {"NetworkInterfaceId": scene.web_interface_id, "DestinationCidrBlock": "192.0.2.0/24"}
+    for table in tables:
+        ec2.create_route(RouteTableId=table, **to)
+
+    plan = planned(aws, scene.web_id)
+
+    told = {line for line in plan.blast_radius if "through it" in line}
+    (other,) = tables.keys() - {scene.route_table_id}
+    assert told == {
+        f"{scene.route_table_id} sends 192.0.2.0/24 of 1 subnet through it: they lose that way, so"
+        " give them another first",
+        f"{other} sends 192.0.2.0/24 of all subnets of {scene.vpc_id} without a table of their own"
+        " through it: they lose that way, so give them another first",
+    }
+
+
+def test_node_of_a_cluster_is_named_as_such(aws: Aws, scene: Scene, ec2: Any) -> None:
+    owned = {"Key": "kubernetes.io/cluster/shop", "Value": "owned"}
+    ec2.create_tags(Resources=[scene.web_id], Tags=[owned])
+
+    plan = planned(aws, scene.web_id)
+
+    assert any("Kubernetes cluster shop" in line for line in plan.blast_radius)
 
 
 def test_permissions_are_asked_for_once_each_elsewhere_than_in_ec2_too(
@@ -1191,6 +1282,15 @@ def last(order: list[str]) -> Callable[[str], int]:
 
 def instance(ec2: Any, scene: Scene) -> Any:
     return ec2.describe_instances(InstanceIds=[scene.web_id])["Reservations"][0]["Instances"][0]
+
+
+def incidents(ec2: Any, *ids: str) -> dict[str, str]:
+    """Return which incident each of these is marked with."""
+    wanted = [
+        {"Name": "resource-id", "Values": [*ids]},
+        {"Name": "key", "Values": ["firedoor:incident"]},
+    ]
+    return {t["ResourceId"]: t["Value"] for t in ec2.describe_tags(Filters=wanted)["Tags"]}
 
 
 def tags(ec2: Any, scene: Scene) -> dict[str, str]:

@@ -588,7 +588,7 @@ def test_plan_says_who_is_connected_and_what_else_answers(rds: Any, aws: Aws) ->
     told = "\n".join(planned(aws).blast_radius)
 
     assert "orders has 17 connections: open ones go on" in told
-    assert "1 replica keep answering under their own groups: orders-copy" in told
+    assert "still answering under groups of their own: 1 replica, orders-copy" in told
     assert "its standby in another zone comes along" in told
     assert "sign-in by IAM is on" in told
     assert "what waits for the maintenance window takes effect at once: EngineVersion" in told

@@ -158,7 +158,7 @@ def test_trust_that_aws_writes_in_another_order_is_no_drift(
 
     assert verify(plan, aws).verdict is Verdict.PROVEN
     revert(plan, aws)
-    assert _trust.SID not in trust(iam, scene)
+    assert _roles.SID not in trust(iam, scene)
 
 
 def test_trust_changed_since_planning_makes_the_plan_stale(

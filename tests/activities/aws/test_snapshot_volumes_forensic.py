@@ -202,7 +202,7 @@ def test_grant_is_on_the_key_itself_as_it_takes_no_alias(here: Aws) -> None:
 
     (grant,) = [call for call in planned(id, here).calls if call.operation == "CreateGrant"]
 
-    assert grant.parameters["KeyId"].startswith("arn:aws:kms:us-east-1:123456789012:key/")
+    assert str(grant.parameters["KeyId"]).startswith("arn:aws:kms:us-east-1:123456789012:key/")
     assert grant.parameters["GranteePrincipal"] == GRANTEE
 
 
@@ -321,7 +321,7 @@ def test_call_whose_answer_was_lost_is_not_made_again(
     plan = planned(id, here)
     fail(lab, operation, service, kind="lost")
 
-    receipts = []
+    receipts: list[Receipt] = []
     if operation == "CreateSnapshots":
         with pytest.raises(Exception, match="ConnectionClosedError"):
             apply(plan, here)

@@ -1,1 +1,0 @@
-"""Fault drills of the actions in AWS."""
