@@ -13,7 +13,7 @@ from worker.plugin import workflows
 
 HISTORIES = Path(__file__).parent.parent / "histories"
 REPLAY = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from firedoor.audit.replay import parse, replay
 from worker.plugin import workflows
@@ -25,6 +25,7 @@ async def main():
             sys.exit(f"{path.name}: {done.differences}")
 
 asyncio.run(main())
+os._exit(0)  # the SDK can abort while an interpreter ends that has done its work
 """
 
 
