@@ -69,6 +69,12 @@ class Sight:
         return str(self.described["DBClusterArn" if is_cluster else "DBInstanceArn"])
 
     @property
+    def resource(self) -> str:
+        """The id that it keeps when it is renamed."""
+        is_cluster = self.kind == CLUSTER
+        return str(self.described["DbClusterResourceId" if is_cluster else "DbiResourceId"])
+
+    @property
     def status(self) -> str:
         """What RDS says it is doing."""
         return str(self.described["Status" if self.kind == CLUSTER else "DBInstanceStatus"])
@@ -146,6 +152,16 @@ def look(aws: Aws, kind: str, id: str) -> Sight | None:
     ours = {group["VpcId"]: group for group in groups if group["VpcId"] == vpc}
     sight = Sight(kind, id, described, members, vpc, ours, version)
     return Sight(kind, id, described, members, vpc, ours, version, _state(sight))
+
+
+def renamed(aws: Aws, kind: str, resource: str) -> str:
+    """Return what a database is called by now, by the id that it keeps; nothing if it is gone."""
+    what, key = ("DBInstance", "dbi-resource-id")
+    if kind == CLUSTER:
+        what, key = ("DBCluster", "db-cluster-resource-id")
+    wanted = [{"Name": key, "Values": [resource]}]
+    found = aws.pages("rds", f"Describe{what}s", f"{what}s", Filters=wanted)
+    return str(found[0][f"{what}Identifier"]) if found else ""
 
 
 def is_aurora(sight: Sight) -> bool:

@@ -207,14 +207,14 @@ def status_of_association(aws: Aws, id: str) -> str | None:
 def _lists(aws: Aws, rule: Mapping[str, Any], domain: str) -> bool:
     """Return whether a rule is about a domain, as far as its list is shown to us.
 
-    AWS does not show what is on the lists that it manages, and nobody allows what is on those.
+    AWS does not show what is on the lists that it manages, which people block or are alerted to.
     """
     if "FirewallDomainListId" not in rule:
         return False
     try:
         domains = _domains(aws, rule["FirewallDomainListId"])
     except CloudError as error:
-        if error.retryable:
+        if error.retryable or rule["Action"] == "ALLOW":
             raise
         return False
     return any(on(domain, one) for one in domains)

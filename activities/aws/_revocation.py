@@ -36,6 +36,7 @@ READS = (
     "ec2:DescribeIamInstanceProfileAssociations",
     "ec2:DescribeInstances",
     "ec2:DescribeRegions",
+    "iam:GetAccessKeyLastUsed",
     "iam:GetInstanceProfile",
     "iam:GetLoginProfile",
     "iam:GetRole",
@@ -88,6 +89,11 @@ class Params(Model):
     narrow_trust: bool = Field(
         default=False, description="of a role: let no new session begin, as its trust is abused"
     )
+    access_keys: tuple[str, ...] = Field(
+        default=(),
+        description="ids of access keys that were used, by which a user is found that was renamed"
+        " or is not known",
+    )
     trusted: tuple[str, ...] = Field(
         default=(), description="ARNs, with wildcards, that may use a role all the same"
     )
@@ -106,6 +112,7 @@ class Sight:
     held: Held | None = None
     association: dict[str, Any] | None = None
     runs_as: str = ""  # the role of the one instance or function that a plan is about
+    renamed: str = ""  # what a user is called by now
 
 
 def made(
@@ -257,7 +264,8 @@ def see(plan: Plan, aws: Aws) -> Sight:
             state[change.resource, change.attribute] = now
         if change.attribute == _roles.PROFILE:
             state |= _roles.profile_state(change.resource, association, aws)
-    return Sight(found, state, documents, held, association, runs_as)
+    renamed = _renamed(plan, aws) if owner == "User" and found is None else ""
+    return Sight(found, state, documents, held, association, runs_as, renamed)
 
 
 def _permission(call: Call) -> str:
@@ -277,6 +285,13 @@ def _owner(owner: _identity.Owner, name: str, aws: Aws) -> dict[str, Any] | None
         return _roles.role(name, aws)
     found = or_none(partial(aws.client("iam").get_user, UserName=name))
     return dict(found["User"]) if found else None
+
+
+def _renamed(plan: Plan, aws: Aws) -> str:
+    """Return what a user is called by now, by the keys that a plan knows; nothing if it is gone."""
+    turned = [c.resource for c in plan.changes if c.attribute == _users.KEY.attribute]
+    asked = Params.model_validate(plan.params).access_keys
+    return _users.of_keys(dict.fromkeys((*turned, *asked)), aws) or ""
 
 
 def _held(owner: _identity.Owner, name: str, aws: Aws) -> Held | None:

@@ -25,7 +25,7 @@ from activities.aws._revocation import ASSOCIATION, HANDED, OWNER, SESSION, Para
 from activities.aws._users import Held
 from firedoor.cloud.aws import Aws
 from firedoor.errors import Refused
-from firedoor.model.finding import PrincipalType
+from firedoor.model.finding import Principal, PrincipalType
 from firedoor.model.plan import Change, Plan, Target, Touched
 
 WHY = {
@@ -53,8 +53,10 @@ WHY = {
 
 def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
     """Plan to turn off the credentials of a user, and to deny what was got with them."""
+    user = _user(name, aws)
+    if user is None and (renamed := _users.of_keys(params.access_keys, aws)):
+        name, user = renamed, _user(renamed, aws)
     label = f"user/{name}"
-    user = or_none(lambda: aws.client("iam").get_user(UserName=name)["User"])
     if user is None:
         return _revocation.gone(target, params, f"{label} does not exist")
     reads: list[Callable[[], Any]] = [
@@ -184,6 +186,11 @@ def not_ours(target: Target, params: Params, who: PrincipalType) -> Plan:
 # A user
 
 
+def _user(name: str, aws: Aws) -> dict[str, Any] | None:
+    found = or_none(partial(aws.client("iam").get_user, UserName=name))
+    return dict(found["User"]) if found else None
+
+
 def _use(held: Held, target: Target, aws: Aws) -> list[str]:
     """Say what stops when the keys are turned off."""
     keys = held.credentials[_users.KEY] or ()
@@ -207,7 +214,11 @@ def _turn_off(off: tuple[Change, ...], label: str) -> str:
 
 def _from(target: Target, label: str) -> str:
     id = target.subject.id
-    return "" if id == label else f", who got the session of {id}"
+    if id == label:
+        return ""
+    if isinstance(target.subject, Principal) and target.subject.type is PrincipalType.FEDERATED:
+        return f", who got the session of {id}"
+    return f", which has the keys of {id}"
 
 
 # A role

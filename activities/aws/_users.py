@@ -1,6 +1,6 @@
 """What an IAM user alone has: long-lived credentials of four kinds, a password, MFA devices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -117,6 +117,17 @@ def held(user: str, aws: Aws) -> Held:
         *(partial(_identity.if_allowed, read) for read in reads)
     )
     return Held(dict(zip(CREDENTIALS, listed, strict=True)), has_password, mfa)
+
+
+def of_keys(keys: Iterable[str], aws: Aws) -> str | None:
+    """Return who has one of some access keys by now: keys stay with a user that is renamed."""
+    read = aws.client("iam").get_access_key_last_used
+    for key in keys:
+        # IAM says of a key that it does not know, or that is of a session, that we may not ask.
+        found = _identity.if_allowed(partial(or_none, partial(read, AccessKeyId=key)))
+        if found and found.get("UserName"):
+            return str(found["UserName"])
+    return None
 
 
 def turned_off(held: Held) -> tuple[Change, ...]:

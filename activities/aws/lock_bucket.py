@@ -143,6 +143,8 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
     """Make the settings that are not so yet: the policy first, as the block may refuse it after."""
     if not plan.calls:
         return receipt(plan)
+    if not _bucket.exists(aws, plan.target.subject.id):
+        raise PlanStale(f"{plan.target.subject.id} does not exist any more")
     text = _bucket.policy(aws, plan.target.subject.id)
     todo = outstanding(plan, _now(plan, text, aws))
     wanted = [_call_of(plan, change) for change in todo]

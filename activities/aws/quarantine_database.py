@@ -82,6 +82,7 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
             before={
                 "kind": sight.kind,
                 "id": sight.id,
+                "resource": sight.resource,
                 "quarantine": _quarantine.planned([sight.vpc], sight.groups),
                 "secret": sight.secret.get("SecretArn"),
                 "version": sight.version,
@@ -111,7 +112,7 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
         return receipt(plan)
     sight = _sight(plan, aws)
     if sight is None:
-        raise PlanStale(f"database {plan.before['id']} does not exist any more")
+        raise PlanStale(_gone(plan, aws))
     todo = outstanding(plan, sight.state)
     if todo and (why := AT_REST.get(sight.status)):
         raise PlanStale(f"{sight.label} cannot be changed: {why}")
@@ -143,7 +144,7 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
         return receipt(plan)
     sight = _sight(plan, aws)
     if sight is None:
-        return receipt(plan, left=(f"database {plan.before['id']} does not exist any more",))
+        return receipt(plan, left=(_gone(plan, aws),))
     ours, left = restorable(plan, sight.state)
     if ours and sight.status in AT_REST:
         raise Refused(
@@ -365,6 +366,14 @@ def _sight(plan: Plan, aws: Aws) -> Sight | None:
     return _database.look(aws, str(plan.before["kind"]), str(plan.before["id"]))
 
 
+def _gone(plan: Plan, aws: Aws) -> str:
+    """Say that a database does not exist any more, or what it is called by now."""
+    kind, id = str(plan.before["kind"]), plan.before["id"]
+    if name := _database.renamed(aws, kind, str(plan.before["resource"])):
+        return f"database {id} is called {name} by now: act on it by that name"
+    return f"database {id} does not exist any more"
+
+
 def _of(call: Call, changes: Iterable[Change]) -> list[Change]:
     """Return the changes that a call makes."""
     ids = {f"{CLUSTER}/{call.parameters.get('DBClusterIdentifier')}"}
@@ -423,7 +432,7 @@ def _with_groups_that_exist(
 def _looked_at(plan: Plan, aws: Aws) -> Proof:
     sight = _sight(plan, aws)
     if sight is None:
-        gone = Check(name=str(plan.before["id"]), ok=False, detail="does not exist any more")
+        gone = Check(name=str(plan.before["id"]), ok=False, detail=_gone(plan, aws))
         return proven(plan, [gone])
     now = datetime.now(UTC)
     late = [change for change in plan.changes if _is_late(change, sight)]

@@ -42,6 +42,10 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
             if user is None:
                 return (_revocation_plans.not_ours(target, params, PrincipalType.FEDERATED),)
             return (_revocation_plans.of_user(target, params, user, aws),)
+        case Principal(type=PrincipalType.UNKNOWN) if user := _users.of_keys(
+            params.access_keys, aws
+        ):
+            return (_revocation_plans.of_user(target, params, user, aws),)
         case Principal(type=other):
             return (_revocation_plans.not_ours(target, params, other),)
         case Resource(kind=Kind.FUNCTION):
@@ -78,6 +82,9 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
     if not plan.changes:
         return receipt(plan)
     sight = _revocation.see(plan, aws)
+    if sight.renamed:
+        told = f"{plan.before[OWNER]} is user/{sight.renamed} by now: give back its rights by hand"
+        return receipt(plan, left=(told,))
     ours, left = restorable(plan, sight.state)
     kept = []
     with aws.only(plan.undo) as permit:
@@ -168,7 +175,8 @@ def _expect_as_planned(plan: Plan, sight: Sight) -> None:
     """Raise `PlanStale` for what is there besides the changes of a plan, and was not before."""
     owner = plan.before[OWNER]
     if sight.owner is None:
-        raise PlanStale(f"{owner} {GONE}")
+        told = f"was renamed to user/{sight.renamed}" if sight.renamed else GONE
+        raise PlanStale(f"{owner} {told}")
     for one in _strange(plan, sight):
         raise PlanStale(f"{one} of {owner} is Active, and was not when planned")
     if other := _other_role(plan, sight):
@@ -230,7 +238,9 @@ def _holds(change: Change, sight: Sight) -> bool:
 def _read_back(plan: Plan, sight: Sight, elsewhere: set[str]) -> list[Check]:
     """Say what holds; what stays open by the plan's own choice is told apart, and is no drift."""
     if sight.owner is None:
-        return [Check(name=str(plan.before[OWNER]), ok=True, detail="was deleted since")]
+        name, told = str(plan.before[OWNER]), f"was renamed since, to user/{sight.renamed}"
+        detail = told if sight.renamed else "was deleted since"
+        return [Check(name=name, ok=not sight.renamed, detail=detail)]
     checks = [_check(c, sight) for c in plan.changes if _title(c) not in elsewhere]
     checks += [
         Check(name=one, ok=False, detail="Active, and was not when planned")

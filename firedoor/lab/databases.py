@@ -2,7 +2,8 @@
 
 In moto a change is done at once. Here an instance or cluster says `modifying` or `backing-up` after
 one, until it was described twice, and takes neither a change nor a snapshot before. Also here and
-not in moto: EnableHttpEndpoint and DisableHttpEndpoint, for every cluster.
+not in moto: EnableHttpEndpoint and DisableHttpEndpoint, for every cluster, and the filter for the
+id that a cluster keeps.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from moto.core.responses import ActionResult
 from moto.rds.exceptions import RDSClientError
 from moto.rds.models import DBCluster, RDSBackend
 from moto.rds.responses import RDSResponse
+from moto.rds.utils import FilterDef
 
 from firedoor.lab import patch
 
@@ -21,6 +23,8 @@ _BUSY = {"modifying", "backing-up"}
 def install() -> None:
     """Let moto's RDS take its time."""
     patch.add(RDSResponse, enable_http_endpoint, disable_http_endpoint)
+    kept = FilterDef(["db_cluster_resource_id"], "DB Cluster Resource Ids")
+    DBCluster.SUPPORTED_FILTERS["db-cluster-resource-id"] = kept
     patch.around(RDSResponse, "describe_db_instances", _instances_progress)
     patch.around(RDSResponse, "describe_db_clusters", _clusters_progress)
     patch.around(RDSBackend, "modify_db_instance", _modify_instance)

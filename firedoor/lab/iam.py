@@ -82,6 +82,7 @@ def install() -> None:
     User.permissions_boundary_arn = None  # type: ignore[attr-defined]
     User.permissions_boundary = Role.permissions_boundary  # type: ignore[attr-defined]
     patch.around(IAMBackend, "create_user", _with_user_id)
+    patch.around(IAMBackend, "update_user", _with_its_keys)
     patch.around(IAMBackend, "_init_aws_policies", _some_policies)
 
 
@@ -311,6 +312,19 @@ def _with_user_id(create_user: Any, backend: IAMBackend, *args: Any, **kwargs: A
     user: User = create_user(backend, *args, **kwargs)
     user.id = f"AIDA{_random_id()}"
     return user
+
+
+def _with_its_keys(
+    update_user: Any,
+    backend: IAMBackend,
+    user_name: str,
+    new_path: str | None = None,
+    new_user_name: str | None = None,
+) -> None:
+    """Keep the keys of a user that is renamed its own; moto goes on to tell the old name."""
+    update_user(backend, user_name, new_path, new_user_name)
+    for key in backend.users[new_user_name or user_name].access_keys:
+        key.user_name = new_user_name or user_name
 
 
 def _random_id() -> str:

@@ -235,3 +235,11 @@ def test_session_carries_the_arn_of_the_instance_that_it_is_named_after(
 
 def test_user_id_looks_like_one(scene: Scene) -> None:
     assert (scene.user_id[:4], len(scene.user_id)) == ("AIDA", 21)
+
+
+def test_keys_stay_with_a_user_that_is_renamed(iam: Any, scene: Scene) -> None:
+    iam.update_user(UserName=scene.user_name, NewUserName="mallory")
+
+    answer = iam.get_access_key_last_used(AccessKeyId=scene.access_key_id)
+
+    assert answer["UserName"] == "mallory"

@@ -248,6 +248,15 @@ def test_bucket_that_does_not_exist_is_gone(aws: Aws) -> None:
     )
 
 
+def test_bucket_deleted_after_planning_voids_the_plan(s3: Any, aws: Aws) -> None:
+    plan = planned(aws)
+    s3.delete_object(Bucket=BUCKET, Key="salaries.csv")
+    s3.delete_bucket(Bucket=BUCKET)
+
+    with pytest.raises(PlanStale, match="does not exist any more"):
+        apply(plan, aws)
+
+
 def test_bucket_deleted_meanwhile_leaves_nothing_to_take_back(s3: Any, aws: Aws) -> None:
     plan = planned(aws)
     apply(plan, aws)

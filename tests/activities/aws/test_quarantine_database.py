@@ -563,6 +563,29 @@ def test_database_deleted_meanwhile_leaves_nothing_to_take_back(rds: Any, aws: A
     assert revert(plan, aws).left == (f"database {ORDERS} does not exist any more",)
 
 
+def test_database_renamed_meanwhile_is_told_by_its_new_name(rds: Any, aws: Aws) -> None:
+    plan = planned(aws)
+    until_done(apply, plan, aws)
+    state(rds)
+    rds.modify_db_instance(
+        DBInstanceIdentifier=ORDERS, NewDBInstanceIdentifier="hidden", ApplyImmediately=True
+    )
+
+    proof, receipt = verify(plan, aws), revert(plan, aws)
+
+    told = "database orders is called hidden by now: act on it by that name"
+    assert (proof.verdict, proof.checks[0].detail) == (Verdict.DRIFTED, told)
+    assert (receipt.calls, receipt.left) == ((), (told,))
+
+
+def test_cluster_renamed_after_planning_voids_the_plan(aurora: Any, aws: Aws) -> None:
+    plan = planned(aws, id=LEDGER)
+    aurora.modify_db_cluster(DBClusterIdentifier=LEDGER, NewDBClusterIdentifier="hidden")
+
+    with pytest.raises(PlanStale, match="ledger is called hidden by now"):
+        apply(plan, aws)
+
+
 def test_stopped_database_is_refused_as_rds_changes_none(rds: Any, aws: Aws) -> None:
     rds.stop_db_instance(DBInstanceIdentifier=ORDERS)
 

@@ -63,6 +63,14 @@ def test_root_is_refused_with_what_people_must_do_instead(aws: Aws) -> None:
     assert "sts:AssumeRoot" in plan.tasks[1]
 
 
+def test_unknown_principal_is_found_by_its_key(scene: Scene, aws: Aws) -> None:
+    unknown = principal(PrincipalType.UNKNOWN, "unknown")
+
+    plan = planned(unknown, aws, access_keys=(scene.access_key_id,))
+
+    assert plan.lease == "user/alice"
+
+
 def test_federated_user_that_nobody_knows_is_a_task(scene: Scene, aws: Aws) -> None:
     plan = planned(principal(PrincipalType.FEDERATED, "visitor"), aws)
 

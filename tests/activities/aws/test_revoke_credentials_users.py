@@ -452,6 +452,40 @@ def test_user_deleted_since_planning_makes_the_plan_stale(scene: Scene, iam: Any
         apply(plan, aws)
 
 
+def test_user_renamed_before_planning_is_found_by_its_keys(
+    scene: Scene, iam: Any, aws: Aws
+) -> None:
+    iam.update_user(UserName="alice", NewUserName="mallory")
+
+    plan = planned(aws, access_keys=(scene.access_key_id,))
+
+    assert plan.lease == "user/mallory"
+    assert "of user/mallory, which has the keys of user/alice" in plan.summary
+    assert len(apply(plan, aws).calls) == 2
+
+
+def test_user_renamed_since_planning_makes_the_plan_stale(scene: Scene, iam: Any, aws: Aws) -> None:
+    plan = planned(aws)
+    iam.update_user(UserName="alice", NewUserName="mallory")
+
+    with pytest.raises(PlanStale, match="was renamed to user/mallory"):
+        apply(plan, aws)
+
+
+def test_user_renamed_while_contained_is_drift_and_stays_contained(
+    scene: Scene, iam: Any, aws: Aws
+) -> None:
+    plan = planned(aws)
+    apply(plan, aws)
+    iam.update_user(UserName="alice", NewUserName="mallory")
+
+    proof, receipt = verify(plan, aws), revert(plan, aws)
+
+    assert proof.verdict is Verdict.DRIFTED
+    assert (receipt.calls, len(receipt.left)) == ((), 1)
+    assert "user/mallory by now" in receipt.left[0]
+
+
 def test_user_deleted_while_contained_is_proven_and_leaves_nothing_to_take_back(
     scene: Scene, iam: Any, aws: Aws
 ) -> None:
