@@ -41,6 +41,10 @@ check: .venv/ready  ## Check format, lint, types and layers.
 test: .venv/ready  ## Run all tests; TESTS=path runs some.
 	@$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
 
+.PHONY: faults
+faults: .venv/ready  ## Let everything go wrong in every action, and print the table of it.
+	@$(BIN)/pytest -n 2 --dist loadgroup tests/faults
+
 .PHONY: bench-response
 bench-response: .venv/ready  ## Measure how long a finding takes to its containment.
 	@$(BIN)/python -m bench.response

@@ -530,7 +530,7 @@ def _still_there(
     there = tuple(
         change
         for change in plan.changes
-        if change.resource not in lost
+        if not any(id == change.resource or id in change.attribute for id in lost)
         and change not in seen.unread
         and (change.attribute == GROUPS or any(part.owns(change) for part in PARTS))
     )

@@ -1,0 +1,1 @@
+"""Fault drills of the actions in AWS."""
