@@ -191,6 +191,9 @@ class ContainmentWorkflow:
 
     async def _look_again(self) -> None:
         """Read back, and tell the holders if the verdict changed."""
+        if not self._applied:  # taken back while this turn waited for the lock
+            self._next_look = workflow.now() + WATCH
+            return
         before = self._proof
         await self._verify()
         if before is None or self._proof is None or before.verdict is self._proof.verdict:

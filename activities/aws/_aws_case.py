@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from firedoor.cloud.aws import Aws
 from firedoor.errors import Refused
 from firedoor.model.base import digest
+from firedoor.model.finding import Kind
 from firedoor.model.plan import Call, Target
 
 SUPPORT, SECURITY_IR = "support", "security-ir"
@@ -26,9 +27,10 @@ def title(target: Target) -> str:
 def text(target: Target, addresses: Sequence[str]) -> str:
     """Return what a case says."""
     subject = target.subject
+    within = f"{subject.kind} {subject.id} in account {subject.account}, {subject.region},"
+    what = f"Account {subject.account}" if subject.kind is Kind.ACCOUNT else within
     lines = [
-        f"{subject.kind} {subject.id} in account {subject.account}, {subject.region}, is under a"
-        " denial of service attack.",
+        f"{what} is under a denial of service attack.",
         f"Incident {target.incident}, seen before {target.at:%Y-%m-%d %H:%M:%SZ}.",
         "Please help to mitigate it.",
     ]

@@ -428,10 +428,14 @@ def _health(aws: Aws, arn: str) -> list[Object]:
     )
 
 
-def _registered(aws: Aws, arn: str, named: str) -> bool:
+def _registered(aws: Aws, arn: str, named: str) -> bool | None:
+    """Return whether a target group has a target; None if the group does not exist any more."""
+    found = or_none(partial(_health, aws, arn))
+    if found is None:
+        return None
     return any(
         _target(t["Target"]) == named
-        for t in _health(aws, arn)
+        for t in found
         if t["TargetHealth"]["State"] not in {"draining", "unused"}
     )
 

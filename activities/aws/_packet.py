@@ -3,8 +3,8 @@
 Pure: what EC2 describes goes in, the rule that decides comes out.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -66,14 +66,6 @@ class Ruling:
         return rule if self.before is None else f"{rule} before rule {self.before} allows it"
 
 
-@dataclass(frozen=True)
-class References:
-    """What security group rules refer to by id; what is not here is unknown."""
-
-    prefix_lists: Mapping[str, Collection[Network]] = field(default_factory=dict)
-    members: Mapping[str, Collection[Address]] = field(default_factory=dict)  # of groups
-
-
 def acl_rule(acl: Mapping[str, Any], packet: Packet) -> Ruling:
     """Return the rule of a network ACL that decides on a packet.
 
@@ -89,21 +81,18 @@ def acl_rule(acl: Mapping[str, Any], packet: Packet) -> Ruling:
     return min(allowed or rulings, key=lambda r: LAST_RULE + 1 if r.number is None else r.number)
 
 
-def group_rule(
-    groups: Iterable[Mapping[str, Any]], packet: Packet, known: References | None = None
-) -> str | None:
+def group_rule(groups: Iterable[Mapping[str, Any]], packet: Packet) -> str | None:
     """Name the security group rule that lets a packet through; None if none does.
 
     Where the packet leaves something open, a rule that lets any such packet through counts. So does
-    one that refers to a prefix list or a group of which nothing is known.
+    one that refers to a prefix list or a group, whoever is in it.
     """
-    known = known or References()
     key = "IpPermissionsEgress" if packet.egress else "IpPermissions"
     for group in groups:
         for permission in group.get(key) or ():
             if not _Rule.of_permission(permission).speaks_of(packet):
                 continue
-            if source := _source(permission, packet.remote, known):
+            if source := _source(permission, packet.remote):
                 kind = _said(permission)
                 return f"{group['GroupId']} allows {_direction(packet.egress)} {kind} {source}"
     return None
@@ -230,9 +219,7 @@ def _values(ranges: Iterable[tuple[int, int]], value: int | None, most: int) -> 
     return sorted(edge for edge in edges if 0 <= edge <= most)
 
 
-def _source(
-    permission: Mapping[str, Any], remote: Address | Network, known: References
-) -> str | None:
+def _source(permission: Mapping[str, Any], remote: Address | Network) -> str | None:
     """Return by what a permission concerns a remote."""
     blocks = [
         *(r["CidrIp"] for r in permission.get("IpRanges") or ()),
@@ -242,19 +229,9 @@ def _source(
         if _meet(ip_network(block, strict=False), remote):
             return f"with {block}"
     for entry in permission.get("PrefixListIds") or ():
-        id = entry["PrefixListId"]
-        networks = known.prefix_lists.get(id)
-        if networks is None:
-            return f"with {id}, whose entries are not known"
-        if any(_meet(network, remote) for network in networks):
-            return f"with {id}"
+        return f"with {entry['PrefixListId']}"
     for pair in permission.get("UserIdGroupPairs") or ():
-        id = pair["GroupId"]
-        members = known.members.get(id)
-        if members is None:
-            return f"with members of {id}, which are not known"
-        if any(_meet(ip_network(str(member)), remote) for member in members):
-            return f"with members of {id}"
+        return f"with members of {pair['GroupId']}"
     return None
 
 

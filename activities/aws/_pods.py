@@ -367,10 +367,10 @@ def _felt(near: Neighbourhood, stripped: set[str], *, orphan: bool, whole: bool)
         if matches(selector, after):
             yield (
                 f"Service {name} goes on sending it requests, which fail, as its owner needs the"
-                f" same labels; {behind} serve"
+                f" same labels; behind it there is still {behind}"
             )
         else:
-            yield f"Service {name} loses it; {behind} serve"
+            yield f"Service {name} loses it, and has {behind} left"
     if owner := near.owner:
         kind, name = owner["kind"], owner["metadata"]["name"]
         of = f"{kind} {name}"

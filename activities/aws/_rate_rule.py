@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from activities.aws import _contended
 from activities.aws._reading import or_none
+from activities.aws._waf import acl_settings
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
 from firedoor.errors import PlanStale, Refused
@@ -18,6 +19,9 @@ NAME = "firedoor-rate"
 # https://docs.aws.amazon.com/waf/latest/developerguide/limits.html
 MOST_CAPACITY = 5000
 CAPACITY = 2
+
+# What a web ACL of a region can stand before, and can be flooded.
+GUARDED = ("APPLICATION_LOAD_BALANCER", "API_GATEWAY", "APPSYNC", "COGNITO_USER_POOL")
 
 CLOUDFRONT, CLOUDFRONT_REGION = "CLOUDFRONT", "us-east-1"
 
@@ -77,7 +81,7 @@ def change(acl: Mapping[str, Any], wanted: Object) -> Change:
 
 def update(aws: Aws, acl: Mapping[str, Any], *, exact: bool) -> Call:
     """Return the call that puts the rules; days later other settings may have other values."""
-    settings = _settings(aws, acl)
+    settings = acl_settings(aws, acl)
     kept = {name: value if exact else LATER for name, value in settings.items()}
     named = {"Name": acl["Name"], "Id": acl["Id"], "Scope": scope(acl["ARN"])}
     return Call(
@@ -89,11 +93,35 @@ def update(aws: Aws, acl: Mapping[str, Any], *, exact: bool) -> Call:
 
 
 def state(aws: Aws, arn: str) -> State:
-    """Read our rule as it is now."""
+    """Read our rule as it is now; a web ACL that does not exist any more has none."""
     found = read(aws, arn)
-    if found is None:
-        raise PlanStale(f"the web ACL {arn} does not exist any more")
-    return {(_resource(found[0]), "rule"): ours(found[0])}
+    return {(f"webacl/{arn.split('/')[-2]}", "rule"): ours(found[0]) if found else None}
+
+
+def guarded(aws: Aws, arn: str) -> list[str]:
+    """Read what a web ACL stands before: without anything, it sees no request."""
+    if scope(arn) == CLOUDFRONT:
+        answer = _at(aws, arn).client("cloudfront").list_distributions_by_web_acl_id(WebACLId=arn)
+        found = answer["DistributionList"].get("Items") or ()
+        return [f"distribution/{one['Id']}" for one in found]
+    list_ = aws.client("wafv2").list_resources_for_web_acl
+    reads = (partial(list_, WebACLArn=arn, ResourceType=kind) for kind in GUARDED)
+    found = [one for answer in aws.together(*reads) for one in answer.get("ResourceArns") or ()]
+    return [one.split(":", 5)[-1].removeprefix("loadbalancer/") for one in found]
+
+
+def limited(aws: Aws, arn: str) -> list[str]:
+    """Read which addresses our rule keeps out at this moment."""
+    name, id = arn.split("/")[-2:]
+    answer = (
+        _at(aws, arn)
+        .client("wafv2")
+        .get_rate_based_statement_managed_keys(
+            Scope=scope(arn), WebACLName=name, WebACLId=id, RuleName=NAME
+        )
+    )
+    families = ("ManagedKeysIPV4", "ManagedKeysIPV6")
+    return [one for key in families for one in (answer.get(key) or {}).get("Addresses") or ()]
 
 
 def put(call: Call, value: JsonValue, arn: str, aws: Aws) -> None:
@@ -125,7 +153,7 @@ def _put(call: Call, value: JsonValue, arn: str, aws: Aws) -> None:
     acl, token = found
     rules = [one for one in acl.get("Rules") or () if one["Name"] != NAME]
     rules += [value] if value else []
-    now = {**_settings(aws, acl), "Rules": rules, "LockToken": token}
+    now = {**acl_settings(aws, acl), "Rules": rules, "LockToken": token}
     _expect_settings(call, now, arn)
     filled = {
         name: now.get(name) if planned == LATER else planned
@@ -158,13 +186,6 @@ def _priority(acl: Mapping[str, Any]) -> int:
             " requests in: renumber its rules first"
         )
     return free
-
-
-def _settings(aws: Aws, acl: Mapping[str, Any]) -> Object:
-    # UpdateWebACL replaces all of them: what is not sent is gone.
-    model = aws.client("wafv2").meta.service_model.operation_model("UpdateWebACL")
-    names = set(model.input_shape.members) - {"Name", "Id", "Scope", "Rules", "LockToken"}
-    return {name: acl[name] for name in sorted(names) if acl.get(name) not in (None, "")}
 
 
 def _resource(acl: Mapping[str, Any]) -> str:

@@ -1,12 +1,14 @@
 """Shield Advanced: what its response to an attack is set to, and what its responders may see."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from pydantic import JsonValue
 
 from activities.aws._reading import or_none
+from activities.aws._window import stamp
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
 from firedoor.model.plan import Call, Change
@@ -16,6 +18,9 @@ REGION = "us-east-1"
 
 # https://docs.aws.amazon.com/waf/latest/DDOSAPIReference/API_AssociateDRTLogBucket.html
 MOST_BUCKETS = 10
+
+RECENT = timedelta(days=1)
+"""How far back attacks are looked for."""
 
 COUNT, BLOCK, OFF = "Count", "Block", "off"
 
@@ -58,8 +63,24 @@ def responses(
     return effects, unprotected, unfit
 
 
+def attacks(aws: Aws, resources: Sequence[str], at: datetime) -> list[str]:
+    """Return what Shield saw of attacks on resources in the last day, newest first."""
+    found = aws.elsewhere(region=REGION).pages(
+        "shield",
+        "ListAttacks",
+        "AttackSummaries",
+        ResourceArns=list(resources),
+        StartTime={"FromInclusive": at - RECENT},
+    )
+    newest = sorted(found, key=lambda attack: attack["StartTime"], reverse=True)
+    return [_attack(attack) for attack in newest]
+
+
 def access(aws: Aws, role: str, buckets: Sequence[str]) -> tuple[list[Effect], list[str]]:
-    """Return how to let the response team in, and the buckets for which there is no place."""
+    """Return how to let the response team in, and the buckets that it cannot be let into.
+
+    It has at most ten, and none without a role.
+    """
     now = _client(aws).describe_drt_access()
     had, known = now.get("RoleArn"), now.get("LogBucketList") or []
     effects: list[Effect] = []
@@ -69,7 +90,7 @@ def access(aws: Aws, role: str, buckets: Sequence[str]) -> tuple[list[Effect], l
         change = Change(resource=ACCESS, attribute="role", before=had, after=role)
         effects.append((change, _call("AssociateDRTRole", {"RoleArn": role}), back))
     new = [bucket for bucket in dict.fromkeys(buckets) if bucket not in known]
-    room = MOST_BUCKETS - len(known)
+    room = MOST_BUCKETS - len(known) if role or had else 0
     for bucket in new[:room]:
         change = Change(resource=ACCESS, attribute=f"bucket {bucket}", before=False, after=True)
         named: dict[str, JsonValue] = {"LogBucket": bucket}
@@ -108,7 +129,7 @@ def engagement(
 def state(aws: Aws, changes: Sequence[Change]) -> State:
     """Read what changes are about, as it is now."""
     found: dict[tuple[str, str], JsonValue] = {}
-    drt = _client(aws).describe_drt_access()
+    drt = or_none(_client(aws).describe_drt_access) or {}
     for change in changes:
         match change.attribute.split(" "):
             case ["role"]:
@@ -118,7 +139,7 @@ def state(aws: Aws, changes: Sequence[Change]) -> State:
             case ["contacts"]:
                 value = [*_contacts(aws)]
             case ["enabled"]:
-                value = engaged(aws) != "DISABLED"
+                value = engaged(aws) not in {"", "DISABLED"}
             case _:
                 value = _response(aws, change.resource)
         found[change.resource, change.attribute] = value
@@ -128,6 +149,13 @@ def state(aws: Aws, changes: Sequence[Change]) -> State:
 def engaged(aws: Aws) -> str:
     """Read the status of proactive engagement; nothing if it was never asked for."""
     return str((subscription(aws) or {}).get("ProactiveEngagementStatus") or "")
+
+
+def _attack(attack: Mapping[str, Any]) -> str:
+    vectors = ", ".join(vector["VectorType"] for vector in attack.get("AttackVectors") or ())
+    until = f"until {stamp(attack['EndTime'])}" if "EndTime" in attack else "and goes on"
+    where = attack["ResourceArn"].rpartition(":")[2]
+    return f"{vectors or 'attack'} on {where} since {stamp(attack['StartTime'])} {until}"
 
 
 def _answer(arn: str, now: str, wanted: str) -> Effect:
@@ -154,7 +182,7 @@ def _response(aws: Aws, arn: str) -> str | None:
 
 
 def _contacts(aws: Aws) -> list[dict[str, JsonValue]]:
-    answer = _client(aws).describe_emergency_contact_settings()
+    answer = or_none(_client(aws).describe_emergency_contact_settings) or {}
     return [dict(contact) for contact in answer.get("EmergencyContactList") or ()]
 
 

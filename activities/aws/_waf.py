@@ -211,6 +211,13 @@ def let_in(plan: Plan, aws: Aws, since: datetime) -> datetime | None:
 # What a plan holds
 
 
+def acl_settings(aws: Aws, acl: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what UpdateWebACL replaces beside the rules, as it is now."""
+    model = aws.client("wafv2").meta.service_model.operation_model("UpdateWebACL")
+    names = set(model.input_shape.members) - {"Name", "Id", "Scope", "Rules", "LockToken"}
+    return {name: acl[name] for name in sorted(names) if acl.get(name) not in (None, "")}
+
+
 def _set_change(name: str, version: int) -> Change:
     return Change(resource=name, attribute="set", before=None, after=f"IPV{version}")
 
@@ -294,7 +301,7 @@ def _update_set(scope: str, name: str, found: dict[str, Any] | None) -> Call:
 
 def _update_acl(aws: Aws, door: Door, *, exact: bool) -> Call:
     """Return the call that puts the rules; days later other settings may have other values."""
-    settings = _settings(aws, door.acl)
+    settings = acl_settings(aws, door.acl)
     kept = {name: value if exact else LATER for name, value in settings.items()}
     named = {"Name": door.acl["Name"], "Id": door.acl["Id"], "Scope": door.scope}
     return _call(door.scope, "UpdateWebACL", {**kept, **named, "Rules": LATER, "LockToken": LATER})
@@ -480,13 +487,6 @@ def _tags(aws: Aws, scope: str, arn: str) -> dict[str, str]:
     }
 
 
-def _settings(aws: Aws, acl: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what UpdateWebACL replaces beside the rules, as it is now."""
-    model = aws.client("wafv2").meta.service_model.operation_model("UpdateWebACL")
-    names = set(model.input_shape.members) - {"Name", "Id", "Scope", "Rules", "LockToken"}
-    return {name: acl[name] for name in sorted(names) if acl.get(name) not in (None, "")}
-
-
 def _client(aws: Aws, scope: str) -> Any:
     region = CLOUDFRONT_REGION if scope == CLOUDFRONT else ""
     return aws.elsewhere(region=region).client("wafv2")
@@ -518,7 +518,7 @@ def _expect_settings(plan: Plan, aws: Aws) -> None:
     (call,) = (call for call in plan.calls if call.operation == "UpdateWebACL")
     same = {"Name", "Id", "Scope", "Rules", "LockToken"}
     planned = {name: value for name, value in call.parameters.items() if name not in same}
-    if _settings(aws, acl) != planned:
+    if acl_settings(aws, acl) != planned:
         raise PlanStale(f"settings of web ACL {_named(plan)['Name']} were changed")
     (rule,) = (c.after for c in plan.changes if c.attribute.startswith("rule "))
     priority = rule["priority"] if isinstance(rule, dict) else None
@@ -571,7 +571,7 @@ def _clear_away(plan: Plan, aws: Aws) -> tuple[str, ...]:
     if acl and rule:
         if not _blocks(rule, found["ARN"]):
             return (f"rule {name} of web ACL {acl['Name']} was changed since: {_shown(rule)}",)
-        if {*_settings(aws, acl)} != {*_settings_of(plan.undo)}:
+        if {*acl_settings(aws, acl)} != {*_settings_of(plan.undo)}:
             return (f"rule {name} stays with its empty set: {acl['Name']} has other settings now",)
         _put_rules(plan.undo, acl, [r for r in acl["Rules"] if r["Name"] != name], aws)
     try:
@@ -602,7 +602,7 @@ def _put_rules(
     calls: Sequence[Call], acl: dict[str, Any], rules: list[dict[str, Any]], aws: Aws
 ) -> None:
     call = planned(calls, "UpdateWebACL")
-    settings = _settings(aws, acl)
+    settings = acl_settings(aws, acl)
     expected = {key: call.parameters[key] for key in _settings_of(calls)}
     same = settings.keys() == expected.keys()
     if not same or any(expected[key] not in (LATER, settings[key]) for key in expected):

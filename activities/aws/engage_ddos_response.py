@@ -5,12 +5,13 @@ What a runbook names is pre-authorised and is done; the rest is for people.
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
 
 from activities.aws import _aws_case, _rate_rule, _shield
-from activities.aws._reading import counted
+from activities.aws._reading import Blind, counted
 from activities.aws._window import Window, proven, unproven
 from firedoor.action import Action, Permissions, State, outstanding, receipt, restorable
 from firedoor.cloud.aws import Aws
@@ -18,9 +19,22 @@ from firedoor.errors import AccessDenied, CloudError, NotFound, Refused
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
 from firedoor.model.finding import Kind
-from firedoor.model.plan import Call, Change, Check, Plan, Proof, Receipt, Target, Touched
+from firedoor.model.plan import (
+    Call,
+    Change,
+    Check,
+    Plan,
+    Proof,
+    Receipt,
+    Target,
+    Touched,
+    Verdict,
+)
 
 ID = "aws.engage_ddos_response"
+
+NAMED = 5
+"""How many of several are named."""
 
 # What AWS says where a plan of support, a subscription or a membership is lacking.
 NOT_SUBSCRIBED = {"SubscriptionRequiredException", "InvalidOperationException"}
@@ -179,15 +193,18 @@ ACTION = Action(
     params=Params,
     permissions=Permissions(
         plan=(
+            "cloudfront:ListDistributionsByWebACLId",
             "security-ir:ListCases",
             "security-ir:ListMemberships",
             "shield:DescribeDRTAccess",
             "shield:DescribeEmergencyContactSettings",
             "shield:DescribeProtection",
             "shield:DescribeSubscription",
+            "shield:ListAttacks",
             "support:DescribeCases",
             "support:DescribeServices",
             "wafv2:GetWebACL",
+            "wafv2:ListResourcesForWebACL",
             "wafv2:ListTagsForResource",
         ),
         apply=(
@@ -221,6 +238,7 @@ ACTION = Action(
             "shield:DescribeProtection",
             "shield:DescribeSubscription",
             "support:DescribeCases",
+            "wafv2:GetRateBasedStatementManagedKeys",
             "wafv2:GetWebACL",
         ),
         revert=(
@@ -299,6 +317,8 @@ def _plan_rate(target: Target, params: Params, aws: Aws) -> Plan:
     )
     change = _rate_rule.change(acl, wanted)
     done = change.before == change.after
+    blind = Blind()
+    guarded = blind.tried("what the web ACL guards", partial(_rate_rule.guarded, aws, arn), None)
     each = f"addresses with more than {params.limit} requests in {params.window} seconds"
     made = _plan(
         target,
@@ -315,8 +335,8 @@ def _plan_rate(target: Target, params: Params, aws: Aws) -> Plan:
             "changes": () if done else (change,),
             "calls": () if done else (_rate_rule.update(aws, acl, exact=True),),
             "undo": () if done else (_rate_rule.update(aws, acl, exact=False),),
-            "blast_radius": tuple(_felt(params)),
-            "preflight": (_rate_rule.room(acl),),
+            "blast_radius": tuple(_felt(params, guarded)),
+            "preflight": (_rate_rule.room(acl), *_attached(guarded), *blind.checks),
             "touched": Touched(resources={acl["Id"]: _rate_rule.tags(aws, arn)}),
         }
     )
@@ -331,6 +351,9 @@ def _plan_shield(target: Target, params: Params, aws: Aws) -> Plan:
         )
     answers, unprotected, unfit = _shield.responses(aws, params.resources, block=params.block)
     letting_in, beyond = _shield.access(aws, params.drt_role or "", params.log_buckets)
+    blind = Blind()
+    look = partial(_shield.attacks, aws, params.resources, target.at)
+    seen = blind.tried("attacks", look, None) if params.resources else None
     contacts = [
         {"EmailAddress": c.email, "PhoneNumber": c.phone, "ContactNotes": c.notes}
         for c in params.contacts
@@ -355,6 +378,7 @@ def _plan_shield(target: Target, params: Params, aws: Aws) -> Plan:
             "lost": ("The request to be called stays on record, without contacts",)
             if any(c.operation.startswith("AssociateProactive") for _, c, _ in calling)
             else (),
+            "preflight": (*_seen(seen), *blind.checks),
             "touched": Touched(resources={arn: {} for arn in params.resources}),
             "tasks": tuple(_shield_tasks(unprotected, unfit, beyond)),
         }
@@ -403,7 +427,8 @@ _BY_HAND = {
 
 def _rest(target: Target, params: Params) -> Iterator[str]:
     """Yield what nobody authorised beforehand, as tasks."""
-    at = target.subject.id
+    subject = target.subject
+    at = f"{subject.kind} {subject.id}"
     if params.web_acl is None:
         yield f"{_BY_HAND['rate']} (target {at}: no web_acl is named)"
     elif not params.block:
@@ -421,7 +446,15 @@ def _rest(target: Target, params: Params) -> Iterator[str]:
         yield f"{_BY_HAND['case']} (target {at}: no case is authorised)"
 
 
-def _felt(params: Params) -> Iterator[str]:
+def _attached(guarded: list[str] | None) -> Iterator[Check]:
+    if guarded is not None:
+        detail = "" if guarded else "it is attached to nothing, so the rule would see no request"
+        yield Check(name="the web ACL guards something", ok=bool(guarded), detail=detail)
+
+
+def _felt(params: Params, guarded: list[str] | None) -> Iterator[str]:
+    if guarded:
+        yield f"It counts for {counted(len(guarded), 'resource')}: {', '.join(guarded)}"
     if not params.block:
         yield "Nothing is blocked yet: requests over the limit are counted"
         return
@@ -429,6 +462,12 @@ def _felt(params: Params) -> Iterator[str]:
     if not params.forwarded_header:
         yield "Behind a proxy or CDN all clients have its address: name forwarded_header if so"
     yield "AWS WAF takes up to some minutes to notice that an address is over its limit"
+
+
+def _seen(attacks: list[str] | None) -> Iterator[Check]:
+    if attacks is not None:
+        detail = "; ".join(attacks[:NAMED]) or "it has seen none in the last day"
+        yield Check(name="Shield sees an attack", ok=bool(attacks), detail=detail)
 
 
 def _felt_of_shield(
@@ -460,8 +499,8 @@ def _shield_tasks(unprotected: list[str], unfit: list[str], beyond: list[str]) -
         )
     for bucket in beyond:
         yield (
-            f"Take one of the {_shield.MOST_BUCKETS} buckets away that the response team can read,"
-            f" and let it read {bucket}; done when DescribeDRTAccess shows it"
+            f"Let the response team read {bucket}, for which it needs a role and less than"
+            f" {_shield.MOST_BUCKETS} other buckets; done when DescribeDRTAccess shows it"
         )
 
 
@@ -490,9 +529,26 @@ def _make(plan: Plan, call: Call, value: Any, aws: Aws) -> dict[str, Any]:
 
 
 def _windows(plan: Plan, aws: Aws) -> Iterator[Window]:
-    if plan.before.get("mode") == Mode.COUNT and plan.before["part"] == "rate":
-        yield unproven("requests are blocked", "the rule only counts them: mode is count")
+    if plan.before["part"] == "rate":
+        yield _blocking(plan, aws)
     if plan.before.get("proactive") and _shield.engaged(aws) == "PENDING":
         yield unproven("proactive engagement", "the response team has yet to confirm the contacts")
     if plan.before["part"] == "case":
         yield unproven("the attack has stopped", "a case is open, and people work on it")
+
+
+def _blocking(plan: Plan, aws: Aws) -> Window:
+    """Judge by whom the rule keeps out: a rule that is there may be one that nobody meets."""
+    name = "requests are blocked"
+    if plan.before["mode"] == Mode.COUNT:
+        return unproven(name, "the rule only counts them: mode is count")
+    try:
+        limited = _rate_rule.limited(aws, str(plan.before["web_acl"]))
+    except CloudError as error:
+        return unproven(name, str(error))
+    if not limited:
+        why = "nobody is over the limit now: the attack is over, passes elsewhere, or stays below"
+        return unproven(name, why)
+    more = len(limited) - NAMED
+    some = ", ".join(limited[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return Window(Verdict.PROVEN, Check(name=name, ok=True, detail=f"of {some}"))

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from activities.aws import _bucket_policy, _identity, _scp
+from activities.aws._reading import Blind, counted
 from firedoor.action import (
     Action,
     Permissions,
@@ -24,6 +26,8 @@ from firedoor.model.finding import Kind, Principal, PrincipalType
 from firedoor.model.plan import LATER, Call, Change, Check, Plan, Proof, Receipt, Target, Touched
 
 CHANGING = ("AttachPolicy", "CreatePolicy", "DeletePolicy", "DetachPolicy")
+
+NOT_IN_USE = "AWSOrganizationsNotInUseException"
 
 CONTENT, ATTACHED = "content", "attached"
 
@@ -122,7 +126,12 @@ def revert(plan: Plan, aws: Aws) -> Receipt:
     if not plan.undo:
         return receipt(plan)
     office = aws.elsewhere(account=str(plan.before["office"]), region=_scp.REGION)
-    ours, left = restorable(plan, _state(office, plan))
+    try:
+        ours, left = restorable(plan, _state(office, plan))
+    except CloudError as error:
+        if error.code != NOT_IN_USE:
+            raise
+        return receipt(plan, left=("the organisation does not exist any more, nor its policies",))
     with aws.only(plan.undo) as permit:
         for change in ours:
             call = _with_id(plan.undo[-1 - plan.changes.index(change)], _id(plan, office))
@@ -147,6 +156,7 @@ ACTION = Action(
     params=Params,
     permissions=Permissions(
         plan=(
+            "iam:GetAccountSummary",
             "iam:GetRole",
             "iam:SimulatePrincipalPolicy",
             "organizations:DescribeAccount",
@@ -203,7 +213,7 @@ def _office(target: Target, params: Params, aws: Aws) -> Aws:
         organization = aws.elsewhere(region=_scp.REGION).client("organizations")
         found = organization.describe_organization()["Organization"]
     except CloudError as error:
-        if error.code != "AWSOrganizationsNotInUseException":
+        if error.code != NOT_IN_USE:
             raise
         raise Refused(
             f"{account} is in no organisation, so no service control policy can bind it: revoke the"
@@ -221,7 +231,7 @@ def _office(target: Target, params: Params, aws: Aws) -> Aws:
 def _plan_in(
     office: Aws, target: Target, params: Params, aws: Aws, name: str, content: str
 ) -> Plan:
-    account = target.subject.account
+    account, blind = target.subject.account, Blind()
     reads: list[Callable[[], Any]] = [
         lambda: _account(office, account),
         lambda: _scp.by_name(office, name),
@@ -229,7 +239,8 @@ def _plan_in(
         lambda: _scp.enabled(office),
         lambda: _identity.may(office, [f"organizations:{name}" for name in CHANGING], "*"),
     ]
-    described, policy, attached, enabled, may = office.together(*reads)
+    reads.append(partial(blind.tried, "who is in the account", partial(_numbers, aws), None))
+    described, policy, attached, enabled, may, numbers = office.together(*reads)
     _expect_room(account, described, attached, enabled, name)
     if policy and json.loads(policy["Content"]) != json.loads(content):
         raise Refused(
@@ -250,8 +261,8 @@ def _plan_in(
         changes=changes,
         calls=calls,
         undo=undo,
-        blast_radius=_felt(account, params),
-        preflight=(may, *_checks(params, attached)),
+        blast_radius=_felt(account, params, numbers),
+        preflight=(may, *_checks(params, attached), *blind.checks),
         lost=("What was denied meanwhile is not made up for",) if calls else (),
         touched=Touched(
             resources={f"account/{account}": _tags(office, account)},
@@ -332,14 +343,21 @@ def _expect_room(
 def _summary(account: str, params: Params, calls: tuple[Call, ...]) -> str:
     if not calls:
         return f"The emergency policy is attached to account {account} already."
-    what = "everything" if "*" in params.actions else f"{len(params.actions)} kinds of operations"
+    what = f"{len(params.actions)} kinds of operations"
+    if "*" in params.actions:
+        what = "everything"
+    elif params.actions == _scp.DESTRUCTIVE:
+        what = f"{what} that destroy data, copies, keys and records"
     return f"Deny {what} in account {account} to all but the exempt."
 
 
-def _felt(account: str, params: Params) -> tuple[str, ...]:
+def _felt(account: str, params: Params, numbers: tuple[int, int] | None) -> tuple[str, ...]:
     spared = ", ".join(params.exempt) or "nobody else"
+    who = "users and roles"
+    if numbers:
+        who = f"{counted(numbers[0], 'user')} and {counted(numbers[1], 'role')}"
     return (
-        f"All users and roles of {account} are denied, its root too, and what runs as them;"
+        f"All {who} of {account} are denied, its root too, and what runs as them;"
         f" exempt are Firedoor and {spared}",
         "Not bound are service-linked roles, principals of other accounts that act there by the"
         " policies of its resources, and what was begun before",
@@ -394,6 +412,12 @@ def _params(params: Params) -> dict[str, Any]:
 
 
 # What is read
+
+
+def _numbers(aws: Aws) -> tuple[int, int]:
+    """Count the users and the roles of an account."""
+    summary = aws.client("iam").get_account_summary()["SummaryMap"]
+    return summary.get("Users", 0), summary.get("Roles", 0)
 
 
 def _account(office: Aws, account: str) -> dict[str, Any] | None:

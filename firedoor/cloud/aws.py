@@ -432,7 +432,7 @@ def _kind(code: str, status: int) -> type[errors.CloudError]:
         return errors.AccessDenied
     if code in _THROTTLED or status == 429:
         return errors.Throttled
-    if "NotFound" in code or code.startswith("NoSuch"):
+    if "NotFound" in code or "Nonexistent" in code or code.startswith("NoSuch"):
         return errors.NotFound
     if code.removesuffix("Exception").endswith(_FULL):
         return errors.QuotaExceeded

@@ -6,6 +6,7 @@ AWS, after its API reference:
 - An automatic response is enabled for a protection, with Count or Block, and once.
 - The team has one role: another takes its place. It reads at most ten buckets, and only where it
   has a role: NoAssociatedRoleException, LimitsExceededException.
+- Attacks are what Shield has seen: here, none.
 - Proactive engagement is asked for once, with contacts, and then pending. AWS confirms it when its
   people have called; here EnableProactiveEngagement and DisableProactiveEngagement do.
 """
@@ -28,6 +29,7 @@ def install() -> None:
     patch.around(Subscription, "to_dict", _without_nothing)
     patch.add(
         ShieldResponse,
+        list_attacks,
         describe_drt_access,
         associate_drt_role,
         disassociate_drt_role,
@@ -42,6 +44,12 @@ def install() -> None:
         update_application_layer_automatic_response,
         disable_application_layer_automatic_response,
     )
+
+
+def list_attacks(self: ShieldResponse) -> str:
+    """Return no attack."""
+    _subscribed(self)
+    return json.dumps({"AttackSummaries": []})
 
 
 def describe_drt_access(self: ShieldResponse) -> str:

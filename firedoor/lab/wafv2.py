@@ -10,7 +10,8 @@ AWS, and in brackets moto:
 - No two rules of a web ACL have one priority, and what they refer to exists (nothing is checked).
 - UpdateWebACL with an empty list of rules takes them all away (keeps them).
 - The scope CLOUDFRONT is only served in us-east-1 (everywhere).
-- GetSampledRequests, whose sample here is always empty (lacking).
+- GetSampledRequests, whose sample here is always empty (lacking), as are the addresses that a rule
+  of rates keeps out; ListResourcesForWebACL (lacking).
 """
 
 import json
@@ -44,7 +45,12 @@ def install() -> None:
     patch.around(WAFV2Backend, "create_web_acl", _created_acl)
     patch.around(WAFV2Backend, "update_web_acl", _updated_acl)
     patch.replace(models, "WAFV2DuplicateItemException", DuplicateError)
-    patch.add(WAFV2Response, get_sampled_requests)
+    patch.add(
+        WAFV2Response,
+        get_sampled_requests,
+        get_rate_based_statement_managed_keys,
+        list_resources_for_web_acl,
+    )
 
 
 def get_sampled_requests(self: WAFV2Response) -> str:
@@ -54,6 +60,30 @@ def get_sampled_requests(self: WAFV2Response) -> str:
     return json.dumps(
         {"SampledRequests": [], "PopulationSize": 0, "TimeWindow": body["TimeWindow"]}
     )
+
+
+def get_rate_based_statement_managed_keys(self: WAFV2Response) -> str:
+    """Nobody sends requests through the emulated WAF, so nobody sends too many."""
+    body = json.loads(self.body)
+    acl = self.wafv2_backend.get_web_acl(None, body["WebACLName"], body["WebACLId"])
+    if all(rule.name != body["RuleName"] for rule in acl.rules):
+        raise WAFv2ClientError("WAFNonexistentItemException", "There is no such rule.")
+    return json.dumps(
+        {
+            key: {"IPAddressVersion": version, "Addresses": []}
+            for key, version in (("ManagedKeysIPV4", "IPV4"), ("ManagedKeysIPV6", "IPV6"))
+        }
+    )
+
+
+def list_resources_for_web_acl(self: WAFV2Response) -> str:
+    """List the load balancers and stages that a web ACL stands before."""
+    body = json.loads(self.body)
+    acl = self.wafv2_backend.get_web_acl(body["WebACLArn"], None, None)
+    kind = body.get("ResourceType", "APPLICATION_LOAD_BALANCER")
+    part = {"APPLICATION_LOAD_BALANCER": ":loadbalancer/", "API_GATEWAY": ":apigateway:"}.get(kind)
+    found = [arn for arn in acl.associated_resources if part and part in arn]
+    return json.dumps({"ResourceArns": found})
 
 
 def _in_its_region(call_action: Any, self: WAFV2Response) -> Any:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -6,7 +7,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 from pydantic import ValidationError
 
-from activities.aws import _aws_case, _contended, _rate_rule, engage_ddos_response
+from activities.aws import _aws_case, _contended, _rate_rule, _shield, engage_ddos_response
 from firedoor import errors
 from firedoor.cloud.aws import Aws
 from firedoor.lab.server import EmulatedAws
@@ -128,7 +129,10 @@ def test_count_becomes_block_and_undo_makes_it_count_again(aws: Aws, web_acl: We
     engage_ddos_response.revert(plan, aws)
 
     assert [rule["Action"] for rule in blocking] == [{"Block": {}}]
-    assert proof.verdict is Verdict.PROVEN
+    assert (proof.verdict, proof.checks[-1].detail) == (
+        Verdict.UNPROVEN,
+        "nobody is over the limit now: the attack is over, passes elsewhere, or stays below",
+    )
     assert _acl(arn)["Rules"] == counting
 
 
@@ -193,6 +197,62 @@ def test_a_lost_answer_is_read_back(aws: Aws, web_acl: WebAcl, lab: EmulatedAws)
 
     assert engage_ddos_response.apply(plan, aws).calls == ()
     assert len(_acl(arn)["Rules"]) == 1
+
+
+def test_addresses_that_are_kept_out_prove_the_block(aws: Aws, web_acl: WebAcl) -> None:
+    arn = web_acl()
+    plan = _plan(aws, web_acl=arn, mode="block")
+    engage_ddos_response.apply(plan, aws)
+    over = {"IPAddressVersion": "IPV4", "Addresses": ["198.51.100.7/32"]}
+    found = {"WebACL": _acl(arn), "LockToken": "0" * 36}
+    with Stubber(aws.client("wafv2")) as stubber:
+        stubber.add_response("get_web_acl", found)
+        stubber.add_response("get_rate_based_statement_managed_keys", {"ManagedKeysIPV4": over})
+
+        proof = engage_ddos_response.verify(plan, aws)
+
+    assert (proof.verdict, proof.checks[-1].detail) == (Verdict.PROVEN, "of 198.51.100.7/32")
+
+
+def test_what_a_web_acl_guards_is_told_and_nothing_is_a_warning(aws: Aws, web_acl: WebAcl) -> None:
+    arn = web_acl()
+
+    alone = _plan(aws, web_acl=arn)
+    boto3.client("wafv2").associate_web_acl(WebACLArn=arn, ResourceArn=BALANCER)
+    attached = _plan(aws, web_acl=arn)
+
+    told = "it is attached to nothing, so the rule would see no request"
+    assert told in [check.detail for check in alone.preflight if not check.ok]
+    assert attached.blast_radius[0] == "It counts for 1 resource: app/web/0123456789abcdef"
+
+
+def test_what_we_may_not_look_at_is_a_remark(aws: Aws, web_acl: WebAcl, lab: EmulatedAws) -> None:
+    arn = web_acl()
+    fault = {"service": "wafv2", "operation": "ListResourcesForWebACL", "status": 400, "times": 9}
+    lab.control("POST", "firedoor/faults", fault | {"code": "AccessDeniedException"})
+
+    plan = _plan(aws, web_acl=arn)
+
+    assert [c.name for c in plan.preflight if not c.ok] == ["what the web ACL guards"]
+    assert plan.calls != ()
+
+
+def test_a_web_acl_that_is_gone_leaves_nothing_to_take_back(aws: Aws, web_acl: WebAcl) -> None:
+    arn = web_acl()
+    plan = _plan(aws, web_acl=arn, mode="block")
+    engage_ddos_response.apply(plan, aws)
+    client, named = boto3.client("wafv2"), {"Name": "web", "Scope": "REGIONAL"}
+    named["Id"] = arn.split("/")[-1]
+    token = client.get_web_acl(**named)["LockToken"]
+    client.delete_web_acl(**named, LockToken=token)
+
+    proof = engage_ddos_response.verify(plan, aws)
+    receipt = engage_ddos_response.revert(plan, aws)
+
+    assert (proof.verdict, receipt.calls, receipt.left) == (Verdict.DRIFTED, (), ())
+    with pytest.raises(errors.PlanStale):
+        engage_ddos_response.apply(plan, aws)
+    assert "does not exist" in _plan(aws, web_acl=arn).refusals[0]
 
 
 def test_behind_a_proxy_the_header_counts(aws: Aws, web_acl: WebAcl) -> None:
@@ -314,7 +374,47 @@ def test_an_eleventh_bucket_is_a_task(aws: Aws, shield: Any) -> None:
     engage_ddos_response.apply(plan, aws)
 
     assert len(shield.describe_drt_access()["LogBucketList"]) == 10
-    assert any("let it read logs-10" in task for task in plan.tasks)
+    assert any("response team read logs-10" in task for task in plan.tasks)
+
+
+def test_buckets_without_a_role_are_tasks(aws: Aws, shield: Any) -> None:
+    plan = _plan(aws, log_buckets=("logs",))
+
+    assert plan.calls == ()
+    assert any("response team read logs, for which it needs a role" in t for t in plan.tasks)
+
+
+def test_what_shield_saw_is_told(aws: Aws) -> None:
+    attack = {
+        "AttackId": "a-1",
+        "ResourceArn": BALANCER,
+        "StartTime": datetime(2026, 1, 2, 14, 3, 10, tzinfo=UTC),
+        "AttackVectors": [{"VectorType": "REQUEST_FLOOD"}],
+    }
+    asked = {"ResourceArns": [BALANCER], "StartTime": {"FromInclusive": NOW - _shield.RECENT}}
+    with Stubber(aws.client("shield")) as stubber:
+        stubber.add_response("list_attacks", {"AttackSummaries": [attack]}, asked)
+
+        seen = _shield.attacks(aws, [BALANCER], NOW)
+
+    where = "loadbalancer/app/web/0123456789abcdef"
+    assert seen == [f"REQUEST_FLOOD on {where} since 2026-01-02 14:03:10Z and goes on"]
+
+
+def test_a_subscription_that_ended_leaves_nothing_to_take_back(
+    aws: Aws, shield: Any, lab: EmulatedAws
+) -> None:
+    plan = _plan(aws, resources=(BALANCER,), drt_role=ROLE, log_buckets=("logs",))
+    engage_ddos_response.apply(plan, aws)
+    for operation in ("DescribeDRTAccess", "DescribeProtection"):
+        fault = {"service": "shield", "operation": operation, "status": 400, "times": 9}
+        lab.control("POST", "firedoor/faults", fault | {"code": "ResourceNotFoundException"})
+
+    proof = engage_ddos_response.verify(plan, aws)
+    receipt = engage_ddos_response.revert(plan, aws)
+
+    assert (proof.verdict, receipt.calls) == (Verdict.DRIFTED, ())
+    assert receipt.left == (f"{BALANCER} automatic response was changed since, to None",)
 
 
 def test_counting_becomes_blocking_and_back(aws: Aws, shield: Any) -> None:

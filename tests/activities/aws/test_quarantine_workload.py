@@ -151,7 +151,7 @@ def test_the_owner_starts_another_pod_and_the_approver_is_told(aws: Aws, cluster
 
     assert len(cluster.pods()) == 3
     assert {
-        "Service web loses it; 1 other pod serve",
+        "Service web loses it, and has 1 other pod left",
         "ReplicaSet web lets it go, and starts another from the same template in its place",
     } <= set(plan.blast_radius)
     assert any("one pod too many" in line for line in plan.lost)
@@ -995,3 +995,15 @@ def test_what_the_service_starts_next_has_no_network_either(aws: Aws, orders: Or
     (plan,) = _plan_task(aws, orders)
 
     assert any("starts next has the same groups" in line for line in plan.blast_radius)
+
+
+def test_a_target_group_that_is_gone_is_left_alone(aws: Aws, orders: Orders) -> None:
+    rules = _rules(orders)
+    (plan,) = _plan_task(aws, orders)
+    quarantine_workload.apply(plan, aws)
+    boto3.client("elbv2").delete_target_group(TargetGroupArn=orders.target_group)
+
+    receipt = quarantine_workload.revert(plan, aws)
+
+    assert _rules(orders) == rules
+    assert [line for line in receipt.left if "target-group" in line] == list(receipt.left) != []

@@ -258,6 +258,35 @@ def test_root_is_bound_and_service_linked_roles_are_not_and_both_are_told(
     assert plan.touched.principals == (f"arn:aws:iam::{member.account}:root",)
 
 
+def test_how_many_it_hits_is_told_unless_we_may_not_look(
+    office: Any, member: Aws, lab: EmulatedAws
+) -> None:
+    member_iam = member.client("iam")
+    roles = len(member_iam.list_roles()["Roles"])
+
+    seen = _plan(member)
+    fault = {"service": "iam", "operation": "GetAccountSummary", "status": 403}
+    lab.control("POST", "firedoor/faults", fault | {"code": "AccessDenied"})
+    unseen = _plan(member)
+
+    assert seen.blast_radius[0].startswith(f"All 0 users and {roles} role")
+    assert unseen.blast_radius[0].startswith("All users and roles of")
+    assert "who is in the account" in [c.name for c in unseen.preflight if not c.ok]
+
+
+def test_an_organisation_that_is_gone_leaves_nothing_to_take_back(
+    office: Any, member: Aws, lab: EmulatedAws
+) -> None:
+    plan = _plan(member)
+    restrict_account.apply(plan, member)
+    fault = {"service": "organizations", "operation": "ListPolicies", "status": 400}
+    lab.control("POST", "firedoor/faults", fault | {"code": restrict_account.NOT_IN_USE})
+
+    receipt = restrict_account.revert(plan, member)
+
+    assert (receipt.calls, len(receipt.left)) == ((), 1)
+
+
 def test_root_as_subject_is_its_account(office: Any, member: Aws) -> None:
     subject = Principal(
         cloud=Cloud.AWS,
