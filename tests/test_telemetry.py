@@ -52,7 +52,7 @@ class Broken:
 """
 
 PROCESS = """
-import asyncio, contextlib, sys, urllib.request
+import asyncio, contextlib, os, sys, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -90,6 +90,9 @@ async def main(binary, port):
     print(*sorted(names), sep="\\n")
 
 asyncio.run(main(*sys.argv[1:]))
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(0)  # the SDK can abort while an interpreter ends that has done its work
 """
 
 
