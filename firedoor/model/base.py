@@ -14,9 +14,14 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def canonical(value: BaseModel) -> bytes:
+    """Return the value's canonical JSON (RFC 8785): the same bytes wherever it is made."""
+    return rfc8785.dumps(value.model_dump(mode="json"))
+
+
 def digest(value: BaseModel) -> str:
-    """Return the SHA-256 of the value's canonical JSON (RFC 8785), in hex."""
-    return hashlib.sha256(rfc8785.dumps(value.model_dump(mode="json"))).hexdigest()
+    """Return the SHA-256 of the value's canonical JSON, in hex."""
+    return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def _in_utc(at: datetime) -> datetime:

@@ -1,12 +1,12 @@
-"""A person's yes or no to one exact plan, and what came of it."""
+"""What is put to people, and what came of what they said."""
 
 from datetime import timedelta
-from enum import StrEnum
 
 from pydantic import Field
 
 from firedoor.model.base import Model, UtcDatetime, digest
 from firedoor.model.plan import Plan
+from firedoor.model.word import Decision, Means, Ratification, Signed, Voucher
 
 
 class Proposal(Model):
@@ -24,41 +24,26 @@ class Proposal(Model):
         return digest(self)
 
 
-class Answer(StrEnum):
-    """Yes or no."""
-
-    APPROVE = "approve"
-    DENY = "deny"
-
-
-class Decision(Model):
-    """One vote on one proposal."""
-
-    incident: str
-    step: str
-    plan_digest: str = Field(description="the digest of the proposal that was shown")
-    answer: Answer
-    responder: str
-    reason: str
-    at: UtcDatetime
-    nonce: str = Field(description="makes the vote unique; a repeat of it is the same vote")
-
-    @property
-    def digest(self) -> str:
-        """The vote's name; the id of the update that carries it."""
-        return digest(self)
-
-
 class Ruling(Model):
-    """Whether a message from a person was accepted, and if not, why."""
+    """Whether a word was accepted, and if not, why."""
 
     accepted: bool
-    reason: str = ""
+    reason: str = Field(default="", description="why not; or what an accepted word replaces")
+    needed: int = Field(default=0, description="how many more have to approve")
+    seats: tuple[str, ...] = Field(default=(), description="seats that nobody fills yet")
 
 
 class Vote(Model):
-    """A decision with the ruling on it; refused ones are kept too."""
+    """A decision or ratification with the ruling on it; refused ones are kept too."""
 
-    decision: Decision
+    said: Signed[Decision] | Signed[Ratification]
     ruling: Ruling
     received_at: UtcDatetime
+    means: Means
+    hardware: bool = Field(default=False, description="signed by a key that was touched for it")
+    voucher: Voucher | None = None
+
+    @property
+    def word(self) -> Decision | Ratification:
+        """What was said."""
+        return self.said.word

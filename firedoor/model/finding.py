@@ -87,6 +87,25 @@ class Principal(_Subject):
 Subject = Annotated[Resource | Principal, Field(discriminator="kind")]
 
 
+class Severity(StrEnum):
+    """How grave something is, by the names of OCSF."""
+
+    INFORMATIONAL = "informational"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+def severity_named(score: float) -> Severity:
+    """Return the name of a severity from 0 to 10, with the bounds of GuardDuty.
+
+    https://docs.aws.amazon.com/guardduty/latest/ug/guardduty_findings-severity.html
+    """
+    bounds = ((9, Severity.CRITICAL), (7, Severity.HIGH), (4, Severity.MEDIUM), (1, Severity.LOW))
+    return next((name for bound, name in bounds if score >= bound), Severity.INFORMATIONAL)
+
+
 class Side(StrEnum):
     """On which side of the activity the subject is (GuardDuty's `service.resourceRole`)."""
 

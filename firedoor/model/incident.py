@@ -28,6 +28,9 @@ class Arrival(Model):
     finding: Finding
     runbook: Runbook
     policy: Policy
+    requester: str = Field(
+        default="", description="who handed it over; nobody, if a detector did so"
+    )
     capabilities: dict[str, Capability] = Field(description="by the runbook's step ids")
 
 
@@ -116,7 +119,13 @@ class StepRecord(Model):
     proposal: Proposal | None = None
     plan_digest: str = Field(default="", description="what a decision on it must name")
     deadline: UtcDatetime | None = None
+    tier: int = Field(default=0, description="how many tiers of the escalation were asked as well")
     votes: tuple[Vote, ...] = ()
+    standing: bool = Field(
+        default=False, description="whether it was done under standing authority, to be ratified"
+    )
+    ratify_by: UtcDatetime | None = None
+    ratified: bool | None = Field(default=None, description="what people said of it afterwards")
     receipts: tuple[Receipt, ...] = ()
     proofs: tuple[Proof, ...] = ()
     evidence: tuple[Evidence, ...] = ()
@@ -193,8 +202,10 @@ class Incident(Model):
     """All that is known of an incident: what queries answer and what the workflow returns."""
 
     id: str
+    run: str = Field(description="its first run id, which every word about it names")
     status: Status
     subject: Subject
+    requester: str = ""
     opened_at: UtcDatetime
     closed_at: UtcDatetime | None = None
     findings: tuple[Finding, ...]
@@ -202,6 +213,7 @@ class Incident(Model):
     policy: Policy
     steps: tuple[StepRecord, ...] = ()
     timeline: tuple[Entry, ...] = ()
+    refused: int = Field(default=0, description="words that were refused, those not on record too")
 
 
 class Opening(Model):
@@ -211,27 +223,12 @@ class Opening(Model):
     carried: Incident | None = None
 
 
-class Release(Model):
-    """A person lets containments go."""
-
-    by: str
-    reason: str
-    steps: tuple[str, ...] = Field(default=(), description="keys; none means all")
-
-
 class Released(Model):
     """What came of a release, step by step."""
 
     ruling: Ruling
     steps: tuple[StepRecord, ...] = ()
     still_held: tuple[str, ...] = Field(default=(), description="held by other incidents")
-
-
-class Close(Model):
-    """A person ends an incident."""
-
-    by: str
-    reason: str
 
 
 def incident_id(finding: Finding) -> str:

@@ -1,6 +1,5 @@
-"""What must never be touched, how much may happen, and who decides; pinned into each incident."""
+"""What must never be touched, how much may happen, who decides and how; pinned into incidents."""
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -8,8 +7,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, StringConstraints
 
+from firedoor.model.approval import Rule
 from firedoor.model.base import Model, digest
 from firedoor.model.length import Length
+from firedoor.model.message import Route
+from firedoor.model.pattern import fits
+from firedoor.model.responder import Roster, Text
 
 TAGS: Mapping[str, str] = {"firedoor:protected": "*"}
 """Protects whatever carries it, under every policy."""
@@ -33,7 +36,10 @@ def _an_arn(pattern: str) -> str:
 
 ACCOUNT = r"^[0-9a-z-]+(/[a-z0-9-]+)?$"
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+DEFAULT_RULE = Rule(id="default")
+"""What holds for steps that no rule of the policy is about."""
+
+OWNER_TAGS = ("owner",)
 
 
 class Protected(Model):
@@ -104,9 +110,20 @@ class Limits(Model):
 
 
 class Policy(Model):
-    """The guard rails and the responders of one day."""
+    """The guard rails, the responders and the rules of one day."""
 
-    responders: tuple[Text, ...] = Field(default=(), description="names of those who may decide")
+    roster: Roster = Field(
+        default=Roster(), description="from `responders.yaml` and `allowed_signers`"
+    )
+    approvals: tuple[Rule, ...] = Field(
+        default=(), description="what it takes to approve; the first that fits a step counts"
+    )
+    owner_tags: tuple[Text, ...] = Field(
+        default=OWNER_TAGS, min_length=1, description="tags that name a resource's owner"
+    )
+    channels: dict[Text, Route] = Field(
+        default_factory=dict, description="by which people are told, and of what"
+    )
     protected: Protected = Protected()
     limits: Limits = Limits()
     autonomy: tuple[Latitude, ...] = Field(
@@ -127,6 +144,13 @@ class Policy(Model):
         exact = self.accounts.get(f"{account}/{region}", Account())
         return broad.model_copy(update=exact.model_dump(exclude_none=True))
 
+    def rule(self, effect: str, runbook: str, account: str, region: str) -> Rule:
+        """Return what it takes to approve a step."""
+        class_ = self.account(account, region).class_
+        return next(
+            (rule for rule in self.approvals if rule.covers(effect, runbook, class_)), DEFAULT_RULE
+        )
+
     def autonomy_of(self, runbook: str, account: str, region: str) -> Autonomy:
         """Return how far a runbook may go by itself in an account."""
         class_ = self.account(account, region).class_
@@ -135,12 +159,3 @@ class Policy(Model):
             if named and (not latitude.classes or class_ in latitude.classes):
                 return latitude.at_most
         return Autonomy.AUTO
-
-
-def fits(pattern: str, text: str) -> bool:
-    """Tell whether a text fits a pattern in which * stands for any characters.
-
-    Case is ignored: a guard rail that a capital letter opens is none.
-    """
-    parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch(".*".join(parts), text, re.DOTALL | re.IGNORECASE) is not None

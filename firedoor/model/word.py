@@ -1,0 +1,150 @@
+"""What a person says to an incident: for one run of it, for a while, and never without a proof.
+
+A word is canonical JSON (RFC 8785), and the proof is bound to exactly these bytes. It is what
+`ssh-keygen -Y verify` checks, so that neither Firedoor nor a server is needed to check it.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from firedoor.model.base import Model, UtcDatetime, canonical, digest
+
+
+class Answer(StrEnum):
+    """Yes or no."""
+
+    APPROVE = "approve"
+    DENY = "deny"
+
+
+class Word(Model):
+    """What all words have."""
+
+    incident: str
+    run: str = Field(description="the incident's first run id: an id is used again, a run is not")
+    by: str
+    reason: str
+    at: UtcDatetime
+    expires_at: UtcDatetime = Field(description="after it the word counts no longer")
+    nonce: str = Field(description="makes the word unique; a repeat of it is the same word")
+
+
+class Decision(Word):
+    """A yes or no to the plans of one step, before they are carried out."""
+
+    kind: Literal["decision"] = "decision"
+    step: str
+    plan_digest: str = Field(description="the digest of the proposal that was shown")
+    answer: Answer
+
+
+class Ratification(Word):
+    """A yes or no to what was done under standing authority, afterwards."""
+
+    kind: Literal["ratification"] = "ratification"
+    step: str
+    plan_digest: str = Field(description="the digest of the proposal that was carried out")
+    answer: Answer
+
+
+class Release(Word):
+    """Containments are to be let go."""
+
+    kind: Literal["release"] = "release"
+    steps: tuple[str, ...] = Field(default=(), description="keys; none means all")
+
+
+class Close(Word):
+    """The incident is to end."""
+
+    kind: Literal["close"] = "close"
+
+
+class Means(StrEnum):
+    """How somebody proves that a word is theirs."""
+
+    SSH = "ssh"
+    OIDC = "oidc"
+    STS = "sts"
+    CHAT = "chat"
+
+
+class SshSignature(Model):
+    """A signature with the person's own SSH key, in the namespace `firedoor`.
+
+    https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.sshsig
+    """
+
+    means: Literal[Means.SSH] = Means.SSH
+    signature: str = Field(description="armoured, as `ssh-keygen -Y sign` writes it")
+
+
+class OidcToken(Model):
+    """An ID token of an identity provider whose `nonce` is the word's digest."""
+
+    means: Literal[Means.OIDC] = Means.OIDC
+    token: str
+
+
+class StsRequest(Model):
+    """A signed, unsent GetCallerIdentity request with the word's digest among the signed headers.
+
+    AWS itself says who signed it. The signature is good for 15 minutes.
+    """
+
+    means: Literal[Means.STS] = Means.STS
+    url: str
+    headers: dict[str, str]
+
+
+class ChatRelay(Model):
+    """A gateway's signature, with its own SSH key, that a person in chat said the word."""
+
+    means: Literal[Means.CHAT] = Means.CHAT
+    gateway: str
+    platform: Literal["slack", "teams"]
+    user: str = Field(description="the person's id on that platform")
+    signature: str = Field(description="armoured, over the canonical JSON of `Relayed`")
+
+
+Attestation = Annotated[
+    SshSignature | OidcToken | StsRequest | ChatRelay, Field(discriminator="means")
+]
+
+W = TypeVar("W", bound=Word)
+
+
+class Signed(Model, Generic[W]):
+    """A word with the proof of whose it is."""
+
+    word: W
+    attestation: Attestation
+
+    @property
+    def digest(self) -> str:
+        """The name of the word with its proof: a repeat has the same."""
+        return digest(self)
+
+
+class Relayed(Model):
+    """What a gateway signs."""
+
+    word: Decision
+    gateway: str
+    platform: Literal["slack", "teams"]
+    user: str
+
+
+class Voucher(Model):
+    """What somebody else said when a worker asked them whose word it is: an issuer, or AWS."""
+
+    identity: str = Field(default="", description="`sub` of the token, or the caller's ARN")
+    key: str = Field(default="", description="the issuer's public key, as a JWK, for checking again")
+    problem: str = Field(default="", description="why nobody vouches for it")
+
+
+def signable(word: Word | Relayed) -> bytes:
+    """Return the bytes that are signed."""
+    return canonical(word)
