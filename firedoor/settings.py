@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -112,7 +112,50 @@ class Settings(BaseSettings):
     policy: Path | None = Field(default=None, description="guard rails and responders, YAML")
     runbooks: Path | None = Field(default=None, description="directory of further runbooks")
     responder: str = Field(default_factory=login, description="who decides on this terminal")
-    notify_webhook: str | None = Field(default=None, description="URL that is told what happens")
+    responders: Path | None = Field(
+        default=None, description="who may decide, YAML; default: `responders.yaml` in home"
+    )
+    allowed_signers: Path | None = Field(
+        default=None,
+        description="their keys, as OpenSSH has them; default: `allowed_signers` beside that file",
+    )
+    key: str | None = Field(
+        default=None,
+        description="what this terminal signs with: a private key, a .pub file whose other half the"
+        " agent holds, or a fingerprint",
+    )
+    slack_token: SecretStr | None = Field(default=None, description="bot token, with `chat:write`")
+    slack_channel: str | None = Field(default=None, description="where it posts: id of a channel")
+    slack_url: str = Field(
+        default="https://slack.com/api/chat.postMessage", description="differs for GovSlack"
+    )
+    slack_webhook: SecretStr | None = Field(
+        default=None, description="URL of an incoming webhook, where there is no token"
+    )
+    teams_webhook: SecretStr | None = Field(
+        default=None, description="URL of a workflow of Teams that posts cards"
+    )
+    pagerduty_key: SecretStr | None = Field(
+        default=None, description="integration key of Events API v2"
+    )
+    pagerduty_url: str = Field(
+        default="https://events.pagerduty.com/v2/enqueue", description="differs in the EU"
+    )
+    sns_topic: str | None = Field(default=None, description="ARN of the topic")
+    smtp: SecretStr | None = Field(
+        default=None, description="smtp://user:password@host:587, or smtps:// for TLS at once"
+    )
+    mail_from: str | None = Field(default=None, description="the address that mail comes from")
+    mail_to: str | None = Field(
+        default=None, description="addresses that get every mail, with commas between them"
+    )
+    notify_webhook: SecretStr | None = Field(
+        default=None, description="URL that is told what happens"
+    )
+    notify_secret: SecretStr | None = Field(
+        default=None,
+        description="whsec_… by which the webhook knows us; two, while one replaces the other",
+    )
     metrics: str | None = Field(default=None, description="host:port of the Prometheus endpoint")
 
     @classmethod
@@ -136,6 +179,13 @@ class Settings(BaseSettings):
     def data(self) -> Path:
         """`home` with the tilde resolved."""
         return self.home.expanduser()
+
+    @property
+    def roster(self) -> tuple[Path, Path]:
+        """The files that say who may decide, and with which keys."""
+        people = self.responders.expanduser() if self.responders else self.data / "responders.yaml"
+        signers = self.allowed_signers
+        return people, signers.expanduser() if signers else people.with_name("allowed_signers")
 
 
 @cache
