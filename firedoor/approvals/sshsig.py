@@ -1,12 +1,12 @@
 """Signatures with SSH keys over messages, as `ssh-keygen -Y` makes and checks them.
 
-Pure: workflows check signatures with it, and every replay checks them again.
+Pure: workflows check signatures with it, and every replay checks them again. What is said of a bad
+one is in our own words, since those of a library change with it and would be another history.
 https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.sshsig
 https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.u2f (keys in security keys)
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -15,17 +15,17 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    RSAPublicNumbers,
+)
 from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_ssh_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 NAMESPACE: Final = "firedoor"
 """What our signatures are for: a signature for git or for a file never counts as a decision."""
@@ -42,6 +42,8 @@ LEAST_RSA_BITS = 2048
 
 TOUCHED = 0x01  # the flag by which a security key says that somebody was there
 
+ED25519: Final = "ssh-ed25519"
+RSA: Final = "ssh-rsa"
 CURVES: Mapping[str, tuple[ec.EllipticCurve, HashAlgorithm]] = {
     "ecdsa-sha2-nistp256": (ec.SECP256R1(), SHA256()),
     "ecdsa-sha2-nistp384": (ec.SECP384R1(), SHA384()),
@@ -58,6 +60,10 @@ class BadSignature(ValueError):
     """What was brought is no signature of that message in our namespace; says why."""
 
 
+class BadKey(BadSignature):
+    """A public key is of a type that we do not take, too short, or damaged; says which."""
+
+
 class Signer(NamedTuple):
     """Whose signature it is."""
 
@@ -67,37 +73,44 @@ class Signer(NamedTuple):
     """Whether a security key made it, and somebody touched that to say yes."""
 
 
+class PublicKey(NamedTuple):
+    """A public key that is taken."""
+
+    kind: str
+    """The type of SSH key, for one `ssh-ed25519`."""
+    key: Ed25519PublicKey | RSAPublicKey | EllipticCurvePublicKey
+    application: bytes | None
+    """What a security key made it for, for one `ssh:`; None if it is in none."""
+
+
 def verify(armoured: str, message: bytes) -> Signer:
     """Return which key has signed a message.
 
     Whether that key is anybody's is for the caller to know. Raises `BadSignature`.
     """
-    blob = _dearmoured(armoured)
+    fields = _Reader(_dearmoured(armoured))
+    if fields.take(len(MAGIC)) != MAGIC or fields.number() != VERSION:
+        raise BadSignature("it is not an SSH signature of version 1")
+    public, namespace, reserved = fields.string(), fields.text(), fields.string()
+    hashing, signature = fields.text(), fields.string()
+    fields.end()
+    if namespace != NAMESPACE:
+        raise BadSignature(f"it was made for {_shown(namespace)}, not for {NAMESPACE}")
+    if reserved:  # ssh-keygen leaves it out of what is signed, so anybody could fill it
+        raise BadSignature("its reserved field is not empty")
+    if hashing not in HASHES:
+        raise BadSignature(f"it was made with the hash {_shown(hashing)}")
+    known = parse_public(public)
     try:
-        fields = _Reader(blob)
-        if fields.take(len(MAGIC)) != MAGIC or fields.number() != VERSION:
-            raise BadSignature("not an SSH signature of version 1")
-        public, namespace, reserved = fields.string(), fields.text(), fields.string()
-        hashing, signature = fields.text(), fields.string()
-        fields.end()
-        if namespace != NAMESPACE:
-            raise BadSignature(f"made for {namespace!r}, not for {NAMESPACE!r}")
-        if hashing not in HASHES:
-            raise BadSignature(f"made with the hash {hashing!r}")
-        covered = _covered(message, hashing, reserved)
-        kind, touched = _check(public, signature, covered)
+        touched = _check(known, signature, _covered(message, hashing))
     except InvalidSignature as error:
-        raise BadSignature("it is not the signature of this message") from error
-    except (UnsupportedAlgorithm, UnicodeDecodeError, _Truncated, ValueError) as error:
-        if isinstance(error, BadSignature):
-            raise
-        raise BadSignature(f"it cannot be read: {error}") from error
-    return Signer(f"{kind} {base64.b64encode(public).decode()}", touched)
+        raise BadSignature("it is not the signature of this message by its key") from error
+    return Signer(f"{known.kind} {base64.b64encode(public).decode()}", touched)
 
 
 def covered(message: bytes) -> bytes:
     """Return the bytes that a key, for one in an agent, has to sign for a message."""
-    return _covered(message, "sha512", b"")
+    return _covered(message, "sha512")
 
 
 def armoured(public: bytes, signature: bytes) -> str:
@@ -111,36 +124,48 @@ def armoured(public: bytes, signature: bytes) -> str:
 
 def sign(key: PrivateKey, message: bytes) -> str:
     """Return the signature of a private key over a message, as text."""
-    data = covered(message)
+    public, data = public_blob(key), covered(message)
+    kind = _Reader(public).text()
     match key:
         case Ed25519PrivateKey():
-            kind, raw = "ssh-ed25519", key.sign(data)
+            raw = key.sign(data)
         case RSAPrivateKey():
             kind, raw = "rsa-sha2-512", key.sign(data, padding.PKCS1v15(), SHA512())
         case _:
-            kind = f"ecdsa-sha2-nistp{key.curve.key_size}"
             pair = decode_dss_signature(key.sign(data, ec.ECDSA(CURVES[kind][1])))
             raw = b"".join(map(_mpint, pair))
-    return armoured(public_blob(key), string(kind.encode()) + string(raw))
+    return armoured(public, string(kind.encode()) + string(raw))
 
 
 def public_blob(key: PrivateKey) -> bytes:
-    """Return the public half of a key, in SSH's own form."""
+    """Return the public half of a key, in SSH's own form.
+
+    Raises `ValueError` if the key is on a curve that SSH has not.
+    """
     text = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     return base64.b64decode(text.split()[1])
+
+
+def parse_public(blob: bytes) -> PublicKey:
+    """Return a public key in SSH's own form, if it is one that we take.
+
+    Certificates, DSA and short RSA keys are none. Each key has one form only. Raises `BadKey`.
+    """
+    try:
+        fields = _Reader(blob)
+        kind = fields.text()
+        known = _public(kind, fields)
+        fields.end()
+    except BadKey:
+        raise
+    except (BadSignature, UnsupportedAlgorithm, ValueError) as error:
+        raise BadKey("the key is damaged") from error
+    return known
 
 
 def string(value: bytes) -> bytes:
     """Return bytes with their length before them (RFC 4251, section 5)."""
     return len(value).to_bytes(4) + value
-
-
-class _Truncated(Exception):
-    """A field is longer than what is left, or something is left over."""
-
-    def __str__(self) -> str:
-        """Say so."""
-        return "it ends too soon, or goes on too long"
 
 
 class _Reader:
@@ -152,7 +177,7 @@ class _Reader:
 
     def take(self, size: int) -> bytes:
         if self._at + size > len(self._data):
-            raise _Truncated
+            raise BadSignature("it ends too soon")
         self._at += size
         return self._data[self._at - size : self._at]
 
@@ -163,85 +188,107 @@ class _Reader:
         return self.take(self.number())
 
     def text(self) -> str:
-        return self.string().decode("ascii")
+        value = self.string()
+        if not value.isascii():
+            raise BadSignature("a name in it is not ASCII")
+        return value.decode("ascii")
+
+    def mpint(self) -> int:
+        value = self.string()
+        if value and value[0] & 0x80:
+            raise BadSignature("a number in it is negative")
+        return int.from_bytes(value)
 
     def end(self) -> None:
         if self._at != len(self._data):
-            raise _Truncated
+            raise BadSignature("it goes on too long")
 
 
 def _dearmoured(text: str) -> bytes:
     if len(text) > LONGEST:
-        raise BadSignature("too long for a signature")
-    lines = text.strip().splitlines()
+        raise BadSignature("it is too long for a signature")
+    lines = text.strip(" \t\r\n").replace("\r\n", "\n").split("\n")
     if len(lines) < 3 or lines[0] != BEGIN or lines[-1] != END:
         raise BadSignature(f"expected text from {BEGIN} to {END}")
     try:
         return base64.b64decode("".join(lines[1:-1]), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise BadSignature("between its first and last line it is not base64") from error
 
 
-def _covered(message: bytes, hashing: str, reserved: bytes) -> bytes:
-    parts = (NAMESPACE.encode(), reserved, hashing.encode(), HASHES[hashing](message))
+def _covered(message: bytes, hashing: str) -> bytes:
+    parts = (NAMESPACE.encode(), b"", hashing.encode(), HASHES[hashing](message))
     return MAGIC + b"".join(map(string, parts))
 
 
-def _check(public: bytes, signature: bytes, data: bytes) -> tuple[str, bool]:
-    """Check a signature by a key of any type; return the type, and whether it was touched."""
-    kind = _Reader(public).text()
+def _public(kind: str, fields: _Reader) -> PublicKey:
+    """Read the rest of a public key of a type."""
+    if kind == ED25519:
+        return PublicKey(kind, Ed25519PublicKey.from_public_bytes(fields.string()), None)
+    if kind == SK_ED25519:
+        point = fields.string()
+        return PublicKey(kind, Ed25519PublicKey.from_public_bytes(point), fields.string())
+    if kind in CURVES:
+        return PublicKey(kind, _point(kind, fields), None)
+    if kind == SK_ECDSA:
+        key = _point("ecdsa-sha2-nistp256", fields)
+        return PublicKey(kind, key, fields.string())
+    if kind == RSA:
+        exponent, modulus = _minimal(fields), _minimal(fields)
+        if modulus.bit_length() < LEAST_RSA_BITS:
+            raise BadKey(f"an RSA key of {modulus.bit_length()} bits is too short")
+        return PublicKey(kind, RSAPublicNumbers(exponent, modulus).public_key(), None)
+    raise BadKey(f"a key of type {_shown(kind)} is not taken")
+
+
+def _point(kind: str, fields: _Reader) -> EllipticCurvePublicKey:
+    curve, point = fields.text(), fields.string()
+    # SSH writes points in full only; another form would be another name of the same key.
+    if not kind.endswith(f"-{curve}") or point[:1] != b"\x04":
+        raise BadKey("the key is damaged")
+    return EllipticCurvePublicKey.from_encoded_point(CURVES[kind][0], point)
+
+
+def _minimal(fields: _Reader) -> int:
+    """Read a number in the one form that RFC 4251 allows."""
+    written = fields.string()
+    number = int.from_bytes(written)
+    if string(written) != _mpint(number):
+        raise BadKey("the key is damaged")
+    return number
+
+
+def _check(public: PublicKey, signature: bytes, data: bytes) -> bool:
+    """Check a signature by a key of any type; return whether a security key was touched for it."""
     fields = _Reader(signature)
     algorithm, raw = fields.text(), fields.string()
+    if algorithm not in (RSA_HASHES if public.kind == RSA else (public.kind,)):
+        what = f"{_shown(algorithm)} by a key of type {public.kind}"
+        raise BadSignature(f"a signature with {what} is not taken")
     touched = False
-    if kind in (SK_ED25519, SK_ECDSA) and algorithm == kind:
-        touched = _by_security_key(kind, public, raw, fields, data)
-    else:
-        match _loaded(kind, public):
-            case Ed25519PublicKey() as key if algorithm == kind:
-                key.verify(raw, data)
-            case EllipticCurvePublicKey() as key if algorithm == kind:
-                _ecdsa(key, raw, data, CURVES[kind][1])
-            case RSAPublicKey() as key if algorithm in RSA_HASHES:
-                if key.key_size < LEAST_RSA_BITS:
-                    raise BadSignature(f"an RSA key of {key.key_size} bits is too short")
-                key.verify(raw, data, padding.PKCS1v15(), RSA_HASHES[algorithm])
-            case _:
-                raise BadSignature(f"{algorithm} by a key of type {kind} is not taken")
+    if public.application is not None:
+        flags, counter = fields.take(1), fields.take(4)
+        # What a security key signs says too what it is used for, how, and how often.
+        application, message = map(HASHES["sha256"], (public.application, data))
+        data = application + flags + counter + message
+        touched = bool(flags[0] & TOUCHED)
     fields.end()
-    return kind, touched
-
-
-def _by_security_key(kind: str, public: bytes, raw: bytes, signature: _Reader, data: bytes) -> bool:
-    """Check what a security key has signed: also what it is used for, how, and how often."""
-    flags, counter = signature.take(1), signature.take(4)
-    fields = _Reader(public)
-    fields.text()
-    if kind == SK_ED25519:
-        point, application = fields.string(), fields.string()
-        fields.end()
-        signed = _by_device(application, flags, counter, data)
-        Ed25519PublicKey.from_public_bytes(point).verify(raw, signed)
-    else:
-        fields.text()  # the curve, which the type says already
-        point, application = fields.string(), fields.string()
-        fields.end()
-        signed = _by_device(application, flags, counter, data)
-        key = EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-        _ecdsa(key, raw, signed, SHA256())
-    return bool(flags[0] & TOUCHED)
-
-
-def _by_device(application: bytes, flags: bytes, counter: bytes, data: bytes) -> bytes:
-    return HASHES["sha256"](application) + flags + counter + HASHES["sha256"](data)
-
-
-def _loaded(kind: str, public: bytes) -> object:
-    return load_ssh_public_key(f"{kind} {base64.b64encode(public).decode()}".encode())
+    match public.key:
+        case Ed25519PublicKey() as key:
+            key.verify(raw, data)
+        case RSAPublicKey() as key:
+            # Signers exist that leave out zeros at the beginning; ssh-keygen puts them back too.
+            whole = raw.rjust((key.key_size + 7) // 8, b"\0")
+            key.verify(whole, data, padding.PKCS1v15(), RSA_HASHES[algorithm])
+        case EllipticCurvePublicKey() as key:
+            kind = "ecdsa-sha2-nistp256" if public.kind == SK_ECDSA else public.kind
+            _ecdsa(key, raw, data, CURVES[kind][1])
+    return touched
 
 
 def _ecdsa(key: EllipticCurvePublicKey, raw: bytes, data: bytes, hashing: HashAlgorithm) -> None:
     pair = _Reader(raw)
-    r, s = (int.from_bytes(pair.string()) for _ in range(2))
+    r, s = pair.mpint(), pair.mpint()
     pair.end()
     key.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashing))
 
@@ -249,3 +296,8 @@ def _ecdsa(key: EllipticCurvePublicKey, raw: bytes, data: bytes, hashing: HashAl
 def _mpint(number: int) -> bytes:
     """Return a positive number as RFC 4251 has it: with a zero before a first bit that is one."""
     return string(number.to_bytes(number.bit_length() // 8 + 1))
+
+
+def _shown(name: str) -> str:
+    """Return what a stranger wrote, short and without characters that could act on a terminal."""
+    return repr(name if len(name) <= 60 else f"{name[:60]}...")
