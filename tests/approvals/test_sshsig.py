@@ -218,7 +218,7 @@ def test_certificate_is_refused(tmp_path: Path) -> None:
     keygen("-q", "-s", tmp_path / "ca", "-I", "alice", "-n", "alice", tmp_path / "key.pub")
     blob = base64.b64decode((tmp_path / "key-cert.pub").read_text().split()[1])
 
-    with pytest.raises(BadKey, match="'ssh-ed25519-cert-v01@openssh[.]com' is not taken"):
+    with pytest.raises(BadKey, match=r"'ssh-ed25519-cert-v01@openssh\.com' is not taken"):
         parse_public(blob)
 
 
