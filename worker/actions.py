@@ -1,14 +1,11 @@
 """Actions as activities: `aws.isolate_instance` becomes `aws.isolate_instance.plan` and so on."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
-import structlog
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -16,12 +13,12 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.containment import with_history
 from activities.heartbeat import beating
 from activities.warden import admit
-from firedoor import guard, telemetry
+from firedoor import guard
 from firedoor.action import Action
 from firedoor.cloud import aws
 from firedoor.cloud.roles import Role, by_settings
 from firedoor.discovery import find
-from firedoor.errors import BadInput, FiredoorError, Throttled, Unavailable
+from firedoor.errors import BadInput
 from firedoor.model.action import Nature
 from firedoor.model.containment import containment_id
 from firedoor.model.incident import Order, Work
@@ -30,10 +27,9 @@ from firedoor.model.policy import Policy
 from firedoor.model.warden import Change
 from firedoor.settings import settings
 from worker.catalogue import policy
+from worker.performing import perform as in_thread
 
 T = TypeVar("T")
-
-log = structlog.get_logger()
 
 # Each action reads with several threads of its own; more actions at once only slow one another.
 THREADS = ThreadPoolExecutor(16, thread_name_prefix="action")
@@ -154,28 +150,4 @@ def _role(account: str, region: str) -> Role | None:
 
 
 async def _perform(target: Target, work: Callable[[], T]) -> T:
-    """Run an action's function in a thread, with a heartbeat, and translate its errors."""
-    with telemetry.bind(incident=target.incident, step=target.step):
-        context = copy_context()
-    loop = asyncio.get_running_loop()
-    try:
-        return await beating(loop.run_in_executor(THREADS, context.run, work))
-    except FiredoorError as error:
-        raise _failure(error) from error
-    except Exception as bug:
-        # Trying again does not mend our own code, and a person waits: the step fails at once.
-        log.exception("action.broken", incident=target.incident, step=target.step)
-        failed = Failure(attempt=activity.info().attempt)
-        told = f"{type(bug).__name__}: {bug}"
-        raise ApplicationError(told, failed, type="Bug", non_retryable=True) from bug
-
-
-def _failure(error: FiredoorError) -> ApplicationError:
-    later = isinstance(error, Throttled | Unavailable)
-    return ApplicationError(
-        str(error),
-        Failure(attempt=activity.info().attempt, made=error.made),
-        type=type(error).__name__,
-        non_retryable=not error.retryable,
-        category=ApplicationErrorCategory.BENIGN if later else ApplicationErrorCategory.UNSPECIFIED,
-    )
+    return await in_thread(THREADS, target.incident, target.step, work)
