@@ -149,7 +149,7 @@ def _refusal(
         return Refused(f"{said}: redirects are not followed; set the address that it leads to")
     body = b""
     with suppress(OSError, HTTPException):
-    X
+        body = _read(error)
     reason = explain(body)
     return Refused(f"{said}: {reason}" if reason else said)
 
