@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from firedoor.model.plan import Plan
 from firedoor.model.pattern import fits
+from firedoor.model.plan import Plan
 from firedoor.model.policy import Policy
 
 Network = IPv4Network | IPv6Network

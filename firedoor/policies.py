@@ -1,6 +1,22 @@
-"""The policy of this installation: guard rails and responders, from a YAML file.
+"""The policy of this installation: guard rails, and what it takes to approve, from a YAML file.
 
-responders: [alice, bob]             # who may decide; names as they appear in decisions
+approvals:                           # the first that fits a step counts
+  - id: destructive
+    effects: [restrict_account, quarantine_*]
+    quorum: 2                        # people, of the groups
+    groups: [responders]
+    seats: [owner, security-leads]   # each filled by another one of those who approve
+    step_up: true                    # hardware keys only
+    deadline: 15m
+    escalation: [{to: [managers], within: 30m}]     # then it is no
+  - id: usual
+    excludes: [requester]            # and on_call, if it is left out
+    accepts: [ssh, chat]
+    standing: {severities: [critical], ratify_within: 12h}
+channels:                            # by which people are told, and of what
+  slack: {}
+  pagerduty: {occasions: [escalated, alarm]}
+owner_tags: [owner, team]            # tags that name who owns a resource
 protected:                           # what no plan may lay hands on
   tags:
     environment: break-glass         # beside firedoor:protected, which holds always
@@ -26,40 +42,47 @@ from pydantic import ValidationError
 
 from firedoor.document import Problem, problem, problems, read
 from firedoor.errors import BadInput
+from firedoor.model.approval import Rule
 from firedoor.model.policy import TAGS, Policy
+from firedoor.model.responder import Roster
+
+ALONE = Rule(id="alone", excludes=())
+"""What holds without a policy: any one responder decides, on what they asked for themselves too."""
 
 
-def load(path: Path | None, responder: str) -> Policy:
-    """Return the policy in a file; without a file, whoever is at this terminal decides alone.
+def load(path: Path | None, roster: Roster) -> Policy:
+    """Return the policy in a file, with the responders; without a file each decides alone.
 
     Raises `BadInput` with the file, the line and what is expected there.
     """
     if path is None:
-        return Policy(responders=(responder,))
+        return Policy(roster=roster, approvals=(ALONE,))
     try:
         text = path.expanduser().read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput("policy", str(path), f"it cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadInput("policy", str(path), "expected UTF-8") from error
-    return parse(text, str(path))
+    return parse(text, str(path)).model_copy(update={"roster": roster})
 
 
 def parse(text: str, name: str) -> Policy:
-    """Return the policy that a text holds; `name` is that of its file.
+    """Return the policy that a text holds, with no responders yet; `name` is that of its file.
 
     Raises `BadInput` with the file, the line and what is expected there.
     """
     written = read(text, name, only_text=True)
     if isinstance(written, Problem):
         raise _refusal([written])
+    for elsewhere in ("roster", "responders"):
+        if isinstance(written.value, dict) and elsewhere in written.value:
+            said = f"`{elsewhere}` does not belong here"
+            mend = "who may decide is in responders.yaml and allowed_signers"
+            raise _refusal([problem(written, (elsewhere,), said, mend)])
     try:
         policy = Policy.model_validate(written.value)
     except ValidationError as error:
         raise _refusal(problems(written, Policy, error)) from error
-    if not policy.responders:
-        mend = "name those who may decide, or every request will expire"
-        raise _refusal([problem(written, ("responders",), "`responders` names nobody", mend)])
     tags = {**TAGS, **policy.protected.tags}
     protected = policy.protected.model_copy(update={"tags": tags})
     return policy.model_copy(update={"protected": protected})

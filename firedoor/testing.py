@@ -1,14 +1,22 @@
 """The kit that tests share: findings, runbooks, and a world of doors to close and open."""
 
+import hashlib
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from uuid import uuid4
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from firedoor.action import Action, Permissions, outstanding, restorable
+from firedoor.approvals import sshsig
 from firedoor.model.action import Barrier, Nature
+from firedoor.model.approval import Rule
 from firedoor.model.base import Model
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Cloud, Finding, Kind, Resource
-from firedoor.model.incident import Arrival, Capability
+from firedoor.model.incident import Arrival, Capability, Incident, StepRecord
 from firedoor.model.plan import (
     Call,
     CallRecord,
@@ -23,11 +31,26 @@ from firedoor.model.plan import (
     Verdict,
 )
 from firedoor.model.policy import Policy
+from firedoor.model.responder import Key, Responder, Roster
 from firedoor.model.runbook import Approval, Runbook, Step
+from firedoor.model.word import (
+    Answer,
+    Close,
+    Decision,
+    Ratification,
+    Release,
+    Signed,
+    SshSignature,
+    Word,
+    signable,
+    signed_by,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ACCOUNT = "123456789012"
 RESPONDER = "alice"
+
+W = TypeVar("W", bound=Word)
 
 
 def instance(id: str = "i-0aaaaaaaaaaaaaaaa") -> Resource:
@@ -55,6 +78,83 @@ def finding(id: str = "f-1", *, seen: datetime = NOW, **members: object) -> Find
     return Finding.model_validate(values | members)
 
 
+def private_key(name: str) -> Ed25519PrivateKey:
+    """Return the key that a name always has in tests."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def key_of(name: str, **members: object) -> Key:
+    """Return the public half of the key that a name always has in tests."""
+    public = private_key(name).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return Key.model_validate({"public": public.decode(), **members})
+
+
+def responder(name: str, *groups: str, **members: object) -> Responder:
+    """Return a responder with their key."""
+    values: dict[str, object] = {"groups": groups, "keys": (key_of(name),)}
+    return Responder.model_validate(values | members)
+
+
+def roster(*names: str, **people: Responder) -> Roster:
+    """Return responders: those that are only named, and those that are given."""
+    return Roster(people={**{name: responder(name) for name in names}, **people})
+
+
+ALONE = Rule(id="alone", excludes=())
+
+
+def policy(*names: str, **members: object) -> Policy:
+    """Return a policy under which each of these may decide alone."""
+    values: dict[str, object] = {"roster": roster(*(names or (RESPONDER,))), "approvals": (ALONE,)}
+    return Policy.model_validate(values | members)
+
+
+def signed(word: W, name: str = "") -> Signed[W]:
+    """Return a word, signed by the key of whoever it names, or of another name."""
+    signature = sshsig.sign(private_key(name or word.by), signable(word))
+    return signed_by(word, SshSignature(signature=signature))
+
+
+def decision(
+    incident: Incident, record: StepRecord, answer: Answer = Answer.APPROVE, **members: object
+) -> Signed[Decision]:
+    """Return a signed vote on what a step proposes; any member can be set."""
+    about = {"step": record.key, "plan_digest": record.plan_digest, "answer": answer}
+    return signed(Decision.model_validate(_word(incident, **about, **members)))
+
+
+def ratification(
+    incident: Incident, record: StepRecord, answer: Answer = Answer.APPROVE, **members: object
+) -> Signed[Ratification]:
+    """Return a signed vote on what was done under standing authority."""
+    about = {"step": record.key, "plan_digest": record.plan_digest, "answer": answer}
+    return signed(Ratification.model_validate(_word(incident, **about, **members)))
+
+
+def release(incident: Incident, *steps: str, **members: object) -> Signed[Release]:
+    """Return the signed word that containments are to be let go."""
+    return signed(Release.model_validate(_word(incident, steps=steps, **members)))
+
+
+def close(incident: Incident, **members: object) -> Signed[Close]:
+    """Return the signed word that an incident is to end."""
+    return signed(Close.model_validate(_word(incident, **members)))
+
+
+def _word(incident: Incident, **members: object) -> dict[str, object]:
+    at = members.get("at") or datetime.now(UTC)
+    return {
+        "incident": incident.id,
+        "run": incident.run,
+        "by": RESPONDER,
+        "reason": "seen it",
+        "at": at,
+        "expires_at": at + timedelta(minutes=10),
+        "nonce": uuid4().hex,
+        **members,
+    }
+
+
 def step(id: str, do: str, *needs: str, **members: object) -> Step:
     """Return a step that is approved by standing authority, unless said otherwise."""
     values: dict[str, object] = {"id": id, "do": do, "needs": needs, "approval": Approval.AUTO}
@@ -66,6 +166,7 @@ class Words(Model):
 
     what: str = ""
     message: str = ""
+    occasion: str = ""
 
     @property
     def action(self) -> str:
@@ -142,12 +243,16 @@ class World:
             ),
         }
 
-    def arrival(self, of: Finding, *steps: Step, **policy: object) -> Arrival:
-        """Return a finding with a runbook of these steps; their effects are this world's."""
+    def arrival(self, of: Finding, *steps: Step, requester: str = "", **members: object) -> Arrival:
+        """Return a finding with a runbook of these steps; their effects are this world's.
+
+        Further members are those of the policy.
+        """
         return Arrival(
             finding=of,
             runbook=Runbook(id="test", title="Test", steps=steps),
-            policy=Policy.model_validate({"responders": (RESPONDER,), **policy}),
+            policy=policy(**members),
+            requester=requester,
             capabilities={s.id: self.capability(f"fake.{s.do}") for s in steps},
         )
 

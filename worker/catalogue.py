@@ -1,14 +1,19 @@
 """What a finding is answered with: actions, runbooks and policy as this installation has them."""
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from firedoor import policies, runbooks
+from firedoor import policies, rosters, runbooks
 from firedoor.action import Action
+from firedoor.channel import Channel
 from firedoor.discovery import find
+from firedoor.errors import BadInput
 from firedoor.model.finding import Finding
 from firedoor.model.incident import Arrival, Capability
+from firedoor.model.message import Route
 from firedoor.model.policy import Policy
+from firedoor.model.responder import Roster
 from firedoor.model.runbook import Runbook
 from firedoor.settings import settings
 
@@ -32,12 +37,51 @@ def directories() -> tuple[Path, ...]:
 
 
 @cache
+def channels() -> dict[str, Channel]:
+    """Return every channel by which people can be told, by name."""
+    found = find("activities.records", Channel)
+    return {id.rpartition(".")[2]: channel for id, channel in found.items()}
+
+
+@cache
+def roster() -> Roster:
+    """Return who may decide, with their keys."""
+    people = settings().responders or settings().data / "responders.yaml"
+    return rosters.load(people, settings().allowed_signers or people.with_name("allowed_signers"))
+
+
+@cache
 def policy() -> Policy:
-    """Return the guard rails and responders in force."""
-    return policies.load(settings().policy, settings().responder)
+    """Return the guard rails, the responders and the rules in force.
+
+    Without a policy file people are told by every channel that is set up.
+    """
+    found = policies.load(settings().policy, roster())
+    if settings().policy is None:
+        return found.model_copy(update={"channels": {name: Route() for name in _set_up()}})
+    for name in found.channels:
+        if name not in channels():
+            known = ", ".join(channels())
+            raise BadInput(str(settings().policy), f"channels: {name}", f"expected one of {known}")
+    return found
 
 
-def arrival(finding: Finding) -> Arrival:
+def require_channels() -> None:
+    """Raise `BadInput` if a channel that the policy names is not set up here."""
+    for name in policy().channels:
+        channels()[name].check()
+
+
+def _set_up() -> list[str]:
+    ready = []
+    for name, channel in channels().items():
+        with suppress(BadInput):
+            channel.check()
+            ready.append(name)
+    return ready
+
+
+def arrival(finding: Finding, requester: str = "") -> Arrival:
     """Return the finding with everything that settles the response to it."""
     runbook = runbooks.select(finding, catalogue())
     chosen = {
@@ -47,6 +91,7 @@ def arrival(finding: Finding) -> Arrival:
         finding=finding,
         runbook=runbook,
         policy=policy(),
+        requester=requester,
         capabilities={step: _capability(action) for step, action in chosen.items()},
     )
 

@@ -31,6 +31,8 @@ PATIENCE = {
 PATIENCE_TO_VERIFY = timedelta(minutes=1)  # another look comes soon anyway
 PATIENCE_TO_FOLLOW = timedelta(hours=1)
 PATIENCE_TO_REVERT = timedelta(days=7)
+PATIENCE_TO_DELIVER = timedelta(minutes=10)
+PATIENCE_TO_ASK = timedelta(seconds=30)  # a person waits for the answer
 
 UNKNOWN = 2  # no first attempt: something may have been done
 

@@ -6,10 +6,25 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 
-from firedoor.approvals.judge import chosen, judge, may_close, may_release
+from firedoor import telling
+from firedoor.approvals.hearing import NotTheirs, needs_voucher
+from firedoor.approvals.judge import (
+    Case,
+    chosen,
+    counted,
+    electorate,
+    heard,
+    judge,
+    may_close,
+    may_release,
+    rule_for,
+    unratified,
+    waits,
+)
 from firedoor.model.action import Barrier, Nature
+from firedoor.model.base import digest
 from firedoor.model.containment import (
     Claim,
     Grant,
@@ -19,19 +34,17 @@ from firedoor.model.containment import (
     Returned,
     containment_id,
 )
-from firedoor.model.decision import Answer, Decision, Proposal, Ruling, Vote
-from firedoor.model.finding import Principal, Resource
+from firedoor.model.decision import Proposal, Ruling, Vote
+from firedoor.model.finding import Principal, Resource, Severity, severity_named
 from firedoor.model.incident import (
     MOVING,
     SUCCEEDED,
     Arrival,
     Capability,
-    Close,
     Entry,
     Incident,
     Opening,
     Order,
-    Release,
     Released,
     Status,
     StepRecord,
@@ -41,12 +54,31 @@ from firedoor.model.incident import (
     doubts,
     state_of,
 )
+from firedoor.model.message import Delivered, Message, Occasion
 from firedoor.model.plan import Change, Plan, Proof, Receipt, Target, Verdict
 from firedoor.model.policy import Autonomy
 from firedoor.model.runbook import Approval, Step
+from firedoor.model.word import (
+    Close,
+    Decision,
+    Question,
+    Ratification,
+    Release,
+    Signed,
+    Voucher,
+)
 from firedoor.triage import free_key, steps_for
 from workflows import visibility
-from workflows.calls import PATIENCE, PATIENCE_TO_FOLLOW, PATIENCE_TO_REVERT, call, kind, reason
+from workflows.calls import (
+    PATIENCE,
+    PATIENCE_TO_ASK,
+    PATIENCE_TO_DELIVER,
+    PATIENCE_TO_FOLLOW,
+    PATIENCE_TO_REVERT,
+    call,
+    kind,
+    reason,
+)
 
 # How often evidence that is still being made is looked at, and for how long.
 FIRST_LOOK = timedelta(seconds=2)
@@ -69,7 +101,16 @@ OPEN_AGAIN = "containment.open_again"
 # A task is work, not only a decision.
 TIME_FOR_A_TASK = timedelta(days=1)
 
+TIME_TO_RATIFY = timedelta(days=1)
+
+# Where steps stand still, so that another run of the incident can take them up as they are.
+TAKEN_UP = frozenset({StepState.WAITING, StepState.ASKING})
+
 CANCELLED = "the incident was cancelled"
+
+# How many refused words are kept whole. Who floods an incident with more must not fill its history:
+# then only words are taken that are somebody's, and the others are counted.
+MOST_REFUSED = 50
 
 
 @workflow.defn(name="Incident")
@@ -77,7 +118,8 @@ class IncidentWorkflow:
     """Respond to the findings about one subject, until a person closes the incident.
 
     Signals: `arrive` brings a finding, `vote` a decision, `notice` news of a containment.
-    Updates: `decide`, `release` and `close` are a person's, and answer at once or when it is done.
+    Updates: `decide`, `ratify`, `release` and `close` are a person's signed word, and answer at
+    once or when it is done.
     Query: `incident` is all that is known.
     """
 
@@ -85,6 +127,8 @@ class IncidentWorkflow:
     def __init__(self, opening: Opening) -> None:
         carried = opening.carried
         self._id = workflow.info().workflow_id
+        self._run = workflow.info().first_execution_run_id
+        self._requester = carried.requester if carried else opening.arrival.requester
         self._policy = carried.policy if carried else opening.arrival.policy
         self._subject = opening.arrival.finding.subject
         self._opened_at = carried.opened_at if carried else workflow.now()
@@ -94,7 +138,11 @@ class IncidentWorkflow:
         self._timeline = list(carried.timeline) if carried else []
         self._went_on = 0  # how often waiting incidents were told to go on
         self._stopped: tuple[str, ...] = ()  # steps that a cancellation found on their way
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by step
+        self._reminders: dict[str, asyncio.Task[None]] = {}  # of what is to be ratified, by step
+        self._messages: list[asyncio.Task[None]] = []  # on their way to people
+        self._refused = carried.refused if carried else 0
+        self._spent = dict.fromkeys(carried.spent) if carried else {}
         self._close: Close | None = None
         self._closed_at: datetime | None = None
         self._published: tuple[Any, ...] = ()
@@ -104,6 +152,7 @@ class IncidentWorkflow:
         """Take every step that the findings call for, then watch until a person closes it."""
         if opening.carried is None:
             self._receive(opening.arrival)
+        self._go_on()
         while not self._is_over():
             await self._next_turn()
             self._raise_bugs()
@@ -121,30 +170,49 @@ class IncidentWorkflow:
         self._receive(arrival)
 
     @workflow.update(description="Approve or deny the plan of a step")
-    async def decide(self, decision: Decision) -> Ruling:
+    async def decide(self, said: Signed[Decision]) -> Ruling:
         """Rule on a vote. Refused votes are accepted as messages, so that they are on record."""
-        return self._vote(decision)
+        return await self._vote(said)
 
     @workflow.signal(description="Approve or deny, without waiting for the answer")
-    async def vote(self, decision: Decision) -> None:
+    async def vote(self, said: Signed[Decision]) -> None:
         """Rule on a vote that chat or automation brings."""
-        self._vote(decision)
+        await self._vote(said)
+
+    @workflow.update(description="Approve or deny what was done under standing authority")
+    async def ratify(self, said: Signed[Ratification]) -> Ruling:
+        """Rule on a vote about what was done already."""
+        return await self._vote(said)
 
     @workflow.update(description="Let containments go")
-    async def release(self, release: Release) -> Released:
+    async def release(self, said: Signed[Release]) -> Released:
         """Give the leases of some or all steps back, and answer when that is done."""
-        return await self._release(release)
+        return await self._release(said)
 
     @workflow.update(description="End the incident")
-    async def close(self, close: Close) -> Ruling:
+    async def close(self, said: Signed[Close]) -> Ruling:
         """End the incident, if nothing is held and nothing under way."""
-        ruling = may_close(close, self._policy, tuple(self._steps.values()))
-        self._tell(
-            "incident.closed" if ruling.accepted else "close.refused", detail=_said(close, ruling)
-        )
+        ruling = may_close(said, self._case(), await self._vouched(said))
+        self._hear("incident.closed" if ruling.accepted else "close.refused", said, ruling)
         if ruling.accepted:
-            self._close = close
+            self._close = said.word
         return ruling
+
+    @decide.validator
+    def _may_decide(self, said: Signed[Decision]) -> None:
+        self._stop_floods(said)
+
+    @ratify.validator
+    def _may_ratify(self, said: Signed[Ratification]) -> None:
+        self._stop_floods(said)
+
+    @release.validator
+    def _may_release(self, said: Signed[Release]) -> None:
+        self._stop_floods(said)
+
+    @close.validator
+    def _may_close(self, said: Signed[Close]) -> None:
+        self._stop_floods(said)
 
     @workflow.signal(description="Changes that were held back may be tried again")
     async def go_on(self) -> None:
@@ -161,8 +229,10 @@ class IncidentWorkflow:
         """Return the incident as it stands."""
         return Incident(
             id=self._id,
+            run=self._run,
             status=self._status(),
             subject=self._subject,
+            requester=self._requester,
             opened_at=self._opened_at,
             closed_at=self._closed_at,
             findings=tuple(self._findings.values()),
@@ -170,6 +240,8 @@ class IncidentWorkflow:
             policy=self._policy,
             steps=tuple(self._steps.values()),
             timeline=tuple(self._timeline),
+            refused=self._refused,
+            spent=tuple(self._spent),
         )
 
     # Findings
@@ -198,15 +270,28 @@ class IncidentWorkflow:
             detail = f"{arrival.runbook.id} {arrival.runbook.digest}"
             self._tell("runbook.started", detail=detail)
         for record in steps_for(arrival, tuple(self._steps.values())):
-            self._steps[record.key] = record
-            self._tasks.append(asyncio.create_task(self._take(record.key)))
+            self._begin(record)
+
+    def _begin(self, record: StepRecord) -> None:
+        """Add a step, and take it."""
+        self._steps[record.key] = record
+        self._tasks[record.key] = asyncio.create_task(self._take(record.key))
+
+    def _go_on(self) -> None:
+        """Take up what an earlier run left: steps that wait, and reminders."""
+        for record in self._steps.values():
+            if record.state in MOVING and record.key not in self._tasks:
+                self._tasks[record.key] = asyncio.create_task(self._take(record.key))
+            if unratified(record) and record.key not in self._reminders:
+                self._reminders[record.key] = asyncio.create_task(self._remind(record.key))
 
     # One step
 
     async def _take(self, key: str) -> None:
         """Plan, ask, apply and verify one step; from the start again if the plan went stale."""
         try:
-            if not await self._is_its_turn(key):
+            fresh = self._steps[key].state is StepState.WAITING
+            if fresh and not await self._is_its_turn(key):
                 return
             for _ in range(MOST_PLANS):
                 proposal = await self._plan(key)
@@ -244,6 +329,8 @@ class IncidentWorkflow:
 
     async def _plan(self, key: str) -> Proposal | None:
         """Return what to put to a person, or None if there is nothing to do or it is forbidden."""
+        if self._steps[key].state is StepState.ASKING:  # since before this run
+            return self._steps[key].proposal
         record = self._set(key, state=StepState.PLANNING, reason="")
         if not record.subjects:
             self._end(key, StepState.DONE, f"the finding names no {record.step.on}")
@@ -267,7 +354,7 @@ class IncidentWorkflow:
             self._end(key, StepState.GONE if gone else StepState.REFUSED, refusals)
             self._set_tasks(record, plans)
             return None
-        self._set(key, proposal=proposal, plan_digest=proposal.digest)
+        self._set(key, proposal=proposal, plan_digest=proposal.digest, tier=0)
         self._tell("step.planned", key, "; ".join(plan.summary for plan in proposal.plans))
         return proposal
 
@@ -320,13 +407,23 @@ class IncidentWorkflow:
             return False
         if not changes:
             self._tell("step.authorised", key, "nothing has to be changed")
-        elif record.step.approval is Approval.AUTO and autonomy is Autonomy.AUTO:
-            self._tell("step.authorised", key, f"by runbook {record.runbook}")
+        elif autonomy is Autonomy.AUTO and (by := self._authority(record)):
+            self._tell("step.authorised", key, by)
+            self._set(key, standing=record.capability.nature is Nature.CONTAINMENT)
         elif not await self._ask(key):
             return False
         self._set_tasks(record, proposal.plans)
         self._set(key, state=StepState.APPLYING)
         return True
+
+    def _authority(self, record: StepRecord) -> str:
+        """Return by what standing authority nobody has to be asked before, or nothing."""
+        if record.step.approval is Approval.AUTO:
+            return f"by runbook {record.runbook}"
+        rule, severity = rule_for(record, self._policy), self._severity()
+        if rule.standing and severity in rule.standing.severities:
+            return f"by rule {rule.id}, as the severity is {severity}"
+        return ""
 
     def _autonomy(self, record: StepRecord) -> Autonomy:
         """Return how far the step may go by itself: as its most restricted subject allows."""
@@ -337,19 +434,37 @@ class IncidentWorkflow:
         return next(a for a in Autonomy if a in found)
 
     async def _ask(self, key: str) -> bool:
-        """Wait for a responder's decision on the plan; silence is no."""
-        deadline = self._steps[key].step.deadline
-        self._set(key, state=StepState.ASKING, deadline=workflow.now() + deadline)
-        self._tell("approval.requested", key, f"within {deadline}")
-        try:
-            await workflow.wait_condition(
-                lambda: self._steps[key].state is not StepState.ASKING,
-                timeout=deadline,
-                timeout_summary=f"{key}: deadline",
-            )
-        except TimeoutError:
-            self._end(key, StepState.EXPIRED, f"nobody decided within {deadline}")
-        return self._steps[key].state is StepState.APPLYING
+        """Wait for a decision on the plan, tier by tier of the escalation; silence is no."""
+        record = self._steps[key]
+        lengths = rule_for(record, self._policy).waits(record.step.deadline)
+        for tier in range(record.tier, len(lengths)):
+            if self._steps[key].state is not StepState.ASKING or tier > record.tier:
+                self._request(key, tier, lengths[tier])
+            deadline = self._steps[key].deadline or workflow.now()
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self._steps[key].state is not StepState.ASKING,
+                    timeout=max(deadline - workflow.now(), timedelta(0)),
+                    timeout_summary=f"{key}: deadline",
+                )
+                return self._steps[key].state is StepState.APPLYING
+        why = f"nobody decided within {sum(lengths, timedelta(0))}"
+        self._end(key, StepState.EXPIRED, why)
+        self._announce(Occasion.EXPIRED, key, f"{why}, which is no")
+        return False
+
+    def _request(self, key: str, tier: int, within: timedelta) -> None:
+        """Ask for a decision; from the second time on, others than before."""
+        rule = rule_for(self._steps[key], self._policy)
+        deadline = workflow.now() + within
+        self._set(key, state=StepState.ASKING, deadline=deadline, tier=tier, standing=False)
+        if tier == 0:
+            self._tell("approval.requested", key, f"within {within}, by rule {rule.id}")
+            self._announce(Occasion.ASKED, key)
+        else:
+            to = ", ".join(rule.escalation[tier - 1].to)
+            self._tell("approval.escalated", key, f"to {to}, within {within}")
+            self._announce(Occasion.ESCALATED, key, f"Nobody has decided; {to} may, too.")
 
     async def _apply(self, key: str, proposal: Proposal) -> bool:
         """Bring the effect about; False asks for a new plan."""
@@ -363,6 +478,9 @@ class IncidentWorkflow:
                 await self._preserve(key, proposal)
             case Nature.RECORD | Nature.TASK:
                 receipts = await self._apply_each(key, proposal)
+                if self._steps[key].capability.nature is Nature.RECORD:
+                    occasion = Occasion(str(self._steps[key].params.get("occasion", "told")))
+                    self._announce(occasion, key, _words(proposal))
                 self._end(key, StepState.DONE, self._said_by(key), receipts=receipts)
             case Nature.RELEASE:
                 await self._open_again(key)
@@ -400,7 +518,36 @@ class IncidentWorkflow:
             self._end(key, StepState.FAILED, "; ".join(failed))
         else:
             self._end(key, state_of(proofs), doubts(proofs))
+            self._ask_afterwards(key)
         return True
+
+    def _ask_afterwards(self, key: str) -> None:
+        """Ask people to speak on what was done under standing authority."""
+        if not unratified(self._steps[key]):
+            return
+        self._remember_to_ratify(key)
+        self._announce(Occasion.RATIFY, key)
+        self._reminders[key] = asyncio.create_task(self._remind(key))
+
+    def _remember_to_ratify(self, key: str) -> None:
+        standing = rule_for(self._steps[key], self._policy).standing
+        within = standing.ratify_within if standing else TIME_TO_RATIFY
+        self._set(key, ratify_by=workflow.now() + within)
+        self._tell("ratification.requested", key, f"within {within}")
+
+    async def _remind(self, key: str) -> None:
+        """Ask again and again until what was done is ratified, or is not."""
+        while unratified(self._steps[key]):
+            until = self._steps[key].ratify_by or workflow.now()
+            try:
+                await workflow.wait_condition(
+                    lambda: not unratified(self._steps[key]),
+                    timeout=max(until - workflow.now(), timedelta(0)),
+                    timeout_summary=f"{key}: ratify",
+                )
+            except TimeoutError:
+                self._remember_to_ratify(key)
+                self._announce(Occasion.RATIFY, key, "This is overdue.")
 
     async def _claim(self, key: str, claim: Claim, patience: timedelta) -> Grant:
         """Claim a lease; while changes are held back, wait and claim it again."""
@@ -485,18 +632,20 @@ class IncidentWorkflow:
     def _approver(self, key: str) -> str:
         """Return who approved the plan that is in force; nobody under standing authority."""
         record = self._steps[key]
-        for vote in reversed(record.votes):
-            approves = vote.ruling.accepted and vote.decision.answer is Answer.APPROVE
-            if approves and vote.decision.plan_digest == record.plan_digest:
-                return vote.decision.responder
-        return ""
+        if record.standing:
+            return ""
+        return "+".join(counted(record, self._policy, self._requester).approved)
 
     def _said_by(self, key: str) -> str:
         """Return who signed a task off, and what they said."""
         if self._steps[key].capability.nature is not Nature.TASK:
             return ""
-        last = self._steps[key].votes[-1].decision
-        return f"signed off by {last.responder}: {last.reason}"
+        last = self._last_word(key)
+        return f"signed off by {last.by}: {last.reason}"
+
+    def _last_word(self, key: str) -> Decision | Ratification:
+        """Return what settled a step."""
+        return [vote.word for vote in self._steps[key].votes if vote.ruling.accepted][-1]
 
     def _queue(self, subject: Resource | Principal) -> str:
         """Return the queue of the workers that may act on a subject."""
@@ -514,7 +663,8 @@ class IncidentWorkflow:
     def _raise_alarm(self, record: StepRecord, why: str) -> None:
         """Tell people that what was contained is so no longer."""
         message = f"DRIFT: {record.key} was proven and is undone by somebody: {why}"
-        self._follow_up(record, "alarm", "records.notify", Nature.RECORD, {"message": message})
+        params = {"message": message, "occasion": Occasion.ALARM}
+        self._follow_up(record, "alarm", "records.notify", Nature.RECORD, params)
 
     def _ask_to_open(self, record: StepRecord) -> None:
         """Ask whether to let go of what was held for its term."""
@@ -549,54 +699,122 @@ class IncidentWorkflow:
             same = (other.capability, other.params) == (new.capability, new.params)
             if same and (nature is Nature.TASK or other.state in MOVING):
                 return
-        self._steps[new.key] = new
-        self._tasks.append(asyncio.create_task(self._take(new.key)))
+        self._begin(new)
 
     async def _open_again(self, key: str) -> None:
         """Let go of what was held for its term, as a responder has just decided."""
         held = self._steps[str(self._steps[key].params["opens"])]
-        decision = self._steps[key].votes[-1].decision
-        release = Release(by=decision.responder, reason=decision.reason, steps=(held.key,))
-        await self._let_go(held, release)
+        await self._let_go(held, self._approver(key), self._last_word(key).reason)
         self._end(key, StepState.DONE, f"{held.key} is {self._steps[held.key].state}")
 
     # People
 
-    def _vote(self, decision: Decision) -> Ruling:
-        record = self._steps.get(decision.step)
-        if record is not None:
-            for vote in record.votes:
-                if vote.decision.nonce == decision.nonce:
-                    return vote.ruling  # the same vote, brought a second time
-        ruling = judge(record, decision, self._policy, workflow.now())
-        event = f"vote.{decision.answer}" if ruling.accepted else "vote.refused"
-        self._tell(event, decision.step, _said(decision, ruling))
-        if record is None:
-            return ruling
-        vote = Vote(decision=decision, ruling=ruling, received_at=workflow.now())
-        self._set(record.key, votes=(*record.votes, vote))
-        if ruling.accepted and decision.answer is Answer.APPROVE:
-            self._set(record.key, state=StepState.APPLYING)
-        elif ruling.accepted:
-            self._end(record.key, StepState.DENIED, f"{decision.responder}: {decision.reason}")
+    def _case(self) -> Case:
+        return Case(
+            incident=self._id,
+            run=self._run,
+            policy=self._policy,
+            requester=self._requester,
+            steps=tuple(self._steps.values()),
+            spent=self._spent,
+            now=workflow.now(),
+        )
+
+    async def _vouched(self, said: Signed[Any]) -> Voucher | None:
+        """Ask those who alone can tell whose word it is, if its proof is of that kind."""
+        if not needs_voucher(said):
+            return None
+        question = Question(
+            attestation=said.attestation,
+            digest=digest(said.word),
+            issuers=self._policy.roster.issuers,
+        )
+        try:
+            return await call("approvals.attest", question, Voucher, PATIENCE_TO_ASK, "whose word")
+        except ActivityError as error:
+            return Voucher(problem=reason(error))
+
+    def _stop_floods(self, said: Signed[Any]) -> None:
+        """Refuse without a trace what is nobody's word, once enough of that is on record."""
+        if self._refused < MOST_REFUSED:
+            return
+        try:
+            heard(said, self._case())
+        except NotTheirs as why:
+            raise ApplicationError(f"refused: {why}", type="Refused") from why
+
+    async def _vote(self, said: Signed[Any]) -> Ruling:
+        """Rule on a decision or a ratification, and do as it says once enough have said so."""
+        voucher = await self._vouched(said)
+        word, name = said.word, said.digest
+        record = self._steps.get(word.step)
+        for vote in record.votes if record else ():
+            if vote.said.digest == name and vote.ruling.accepted:
+                return vote.ruling  # the same vote, brought a second time
+        ruling, who = judge(said, self._case(), voucher)
+        if who is not None:
+            self._spent[word.nonce] = None
+        event = f"vote.{word.answer}" if ruling.accepted else "vote.refused"
+        if self._hear(event, said, ruling) and record is not None:
+            vote = Vote(
+                said=said,
+                ruling=ruling,
+                received_at=workflow.now(),
+                means=said.attestation.means,
+                hardware=who is not None and who.hardware,
+                voucher=voucher,
+            )
+            self._set(record.key, votes=(*record.votes, vote))
+        if ruling.accepted:
+            self._count(word.step)
         return ruling
 
-    async def _release(self, release: Release) -> Released:
-        ruling = may_release(release, self._policy, tuple(self._steps.values()))
-        self._tell(
-            "release.asked" if ruling.accepted else "release.refused", detail=_said(release, ruling)
-        )
+    def _count(self, key: str) -> None:
+        """Go on with a step, or end it, if the votes on it suffice."""
+        record = self._steps[key]
+        tally = counted(record, self._policy, self._requester)
+        last = record.votes[-1].word
+        if record.standing:
+            if tally.ended or tally.reached:
+                self._set(key, ratified=tally.reached)
+                self._tell("step.ratified" if tally.reached else "step.disowned", key, last.reason)
+        elif tally.ended:
+            self._end(key, StepState.DENIED, f"{last.by}: {last.reason}")
+        elif tally.reached:
+            self._set(key, state=StepState.APPLYING)
+
+    def _hear(self, event: str, said: Signed[Any], ruling: Ruling) -> bool:
+        """Put a word on record, unless it is one refused word of too many."""
+        word = said.word
+        if not ruling.accepted:
+            self._refused += 1
+            if self._refused > MOST_REFUSED:
+                return False
+        else:
+            self._spent[word.nonce] = None
+        why = f" ({'' if ruling.accepted else 'refused: '}{ruling.reason})" if ruling.reason else ""
+        self._tell(event, getattr(word, "step", ""), f"{word.by}: {word.reason}{why}")
+        if self._refused == MOST_REFUSED:
+            self._tell("words.flood", detail="further refused words are only counted")
+        return True
+
+    async def _release(self, said: Signed[Release]) -> Released:
+        ruling = may_release(said, self._case(), await self._vouched(said))
+        self._hear("release.asked" if ruling.accepted else "release.refused", said, ruling)
         if not ruling.accepted:
             return Released(ruling=ruling)
+        release = said.word
         holding = [step for step in chosen(release, tuple(self._steps.values())) if step.leases]
-        still_held = await asyncio.gather(*(self._let_go(step, release) for step in holding))
+        still_held = await asyncio.gather(
+            *(self._let_go(step, release.by, release.reason) for step in holding)
+        )
         return Released(
             ruling=ruling,
             steps=tuple(self._steps[step.key] for step in holding),
             still_held=tuple(incident for others in still_held for incident in others),
         )
 
-    async def _let_go(self, record: StepRecord, release: Release) -> list[str]:
+    async def _let_go(self, record: StepRecord, by: str, why: str) -> list[str]:
         """Give the leases of a step back; return the incidents that hold them still."""
         others: list[str] = []
         for lease in record.leases:
@@ -604,8 +822,8 @@ class IncidentWorkflow:
                 lease=lease,
                 incident=self._id,
                 step=record.key,
-                by=release.by,
-                reason=release.reason,
+                by=by,
+                reason=why,
             )
             try:
                 returned = await call(
@@ -630,8 +848,42 @@ class IncidentWorkflow:
             self._set(record.key, leases=tuple(held for held in now.leases if held != lease))
             others += [holder.incident for holder in returned.lease.holders]
         if not self._steps[record.key].leases:
-            self._end(record.key, StepState.RELEASED, f"{release.by}: {release.reason}")
+            self._end(record.key, StepState.RELEASED, f"{by}: {why}")
         return others
+
+    def _announce(self, occasion: Occasion, key: str, text: str = "") -> None:
+        """Tell people, by every channel that the policy names; nothing waits for that."""
+        message = self._message(occasion, key, text)
+        for name, route in self._policy.channels.items():
+            if route.carries(message):
+                self._messages.append(asyncio.create_task(self._deliver(name, message)))
+
+    async def _deliver(self, channel: str, message: Message) -> None:
+        """Bring a message; that it does not arrive decides nothing, and is on record."""
+        what = f"{message.step}: {message.occasion} by {channel}"
+        try:
+            done = await call(
+                f"records.{channel}.deliver", message, Delivered, PATIENCE_TO_DELIVER, what
+            )
+        except ActivityError as error:
+            self._tell("message.failed", message.step, f"{channel}: {reason(error)}")
+        else:
+            self._tell("message.delivered", message.step, f"{channel}: {done.answer}")
+
+    def _message(self, occasion: Occasion, key: str, text: str) -> Message:
+        record = self._steps[key]
+        return telling.message(
+            record,
+            occasion,
+            text,
+            id=str(workflow.uuid4()),
+            at=workflow.now(),
+            incident=self._id,
+            run=self._run,
+            subject=self._subject.path,
+            severity=self._severity(),
+            voters=electorate(record, self._policy, self._requester),
+        )
 
     # Containments
 
@@ -670,6 +922,9 @@ class IncidentWorkflow:
         self._timeline.append(Entry(at=workflow.now(), event=event, step=step, detail=detail))
         workflow.logger.info(event, extra={"incident": self._id, "step": step, "detail": detail})
 
+    def _severity(self) -> Severity:
+        return severity_named(max(finding.severity for finding in self._findings.values()))
+
     def _status(self) -> Status:
         if self._findings and all(finding.sample for finding in self._findings.values()):
             return Status.SAMPLE
@@ -682,12 +937,13 @@ class IncidentWorkflow:
         status = self._status()
         types = sorted({finding.type for finding in self._findings.values()})
         severity = max(finding.severity for finding in self._findings.values())
-        published = (status, types, severity, tuple(self._runbooks))
+        awaiting = any(waits(step) for step in self._steps.values())
+        published = (status, types, severity, awaiting, tuple(self._runbooks))
         if published == self._published:
             return
         self._published = published
         workflow.upsert_search_attributes(
-            visibility.updates(status, self._subject, self._runbooks, types, severity)
+            visibility.updates(status, self._subject, self._runbooks, types, severity, awaiting)
         )
         lines = [f"- `{s.key}` {s.state} {s.reason}" for s in self._steps.values()]
         workflow.set_current_details("\n".join([f"**{status}**", "", *lines]))
@@ -700,15 +956,24 @@ class IncidentWorkflow:
         return wanted and self._is_at_rest()
 
     def _is_at_rest(self) -> bool:
-        return all(task.done() for task in self._tasks) and workflow.all_handlers_finished()
+        return not self._under_way() and workflow.all_handlers_finished()
+
+    def _under_way(self) -> list[str]:
+        return [key for key, task in self._tasks.items() if not task.done()]
 
     def _is_full(self) -> bool:
-        return workflow.info().is_continue_as_new_suggested() and self._is_at_rest()
+        """Whether the history is long, and nothing is under way that a new run cannot take up."""
+        return (
+            workflow.info().is_continue_as_new_suggested()
+            and all(self._steps[key].state in TAKEN_UP for key in self._under_way())
+            and all(task.done() for task in self._messages)
+            and workflow.all_handlers_finished()
+        )
 
     async def _next_turn(self) -> None:
         try:
             await workflow.wait_condition(
-                lambda: self._is_over() or self._is_full() or any(_broken(t) for t in self._tasks)
+                lambda: self._is_over() or self._is_full() or any(map(_broken, self._all_tasks()))
             )
         except asyncio.CancelledError:
             # Cancelling from outside must not drop what is held. Steps that are not applied yet are
@@ -727,10 +992,14 @@ class IncidentWorkflow:
 
     def _raise_bugs(self) -> None:
         """Let an error in our own code stop the workflow task, where operators see it."""
-        for task in self._tasks:
+        for task in self._all_tasks():
             if _broken(task):
                 task.result()
-        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks = {key: task for key, task in self._tasks.items() if not task.done()}
+        self._messages = [task for task in self._messages if not task.done()]
+
+    def _all_tasks(self) -> list[asyncio.Task[None]]:
+        return [*self._tasks.values(), *self._reminders.values(), *self._messages]
 
 
 def _term(step: Step, plans: tuple[Plan, ...]) -> timedelta | None:
@@ -761,6 +1030,7 @@ def _holds(grant: Grant, incident: str, step: str) -> bool:
     return any((h.incident, h.step) == (incident, step) for h in grant.lease.holders)
 
 
-def _said(message: Decision | Release | Close, ruling: Ruling) -> str:
-    who = message.responder if isinstance(message, Decision) else message.by
-    return f"{who}: {message.reason}" + (f" (refused: {ruling.reason})" if ruling.reason else "")
+def _words(proposal: Proposal) -> str:
+    """Return what the runbook wants people to be told."""
+    said = [str(plan.params.get("message", plan.summary)) for plan in proposal.plans]
+    return "\n".join(said)

@@ -28,6 +28,7 @@ def updates(
     runbooks: Sequence[str],
     types: Sequence[str],
     severity: float,
+    awaiting: bool,
 ) -> list[SearchAttributeUpdate[Any]]:
     """Return what to publish of an incident."""
     return [
@@ -37,5 +38,5 @@ def updates(
         RUNBOOKS.value_set(list(runbooks)),
         TYPES.value_set(types),
         SEVERITY.value_set(severity),
-        AWAITING.value_set(status is Status.AWAITING_APPROVAL),
+        AWAITING.value_set(awaiting),
     ]

@@ -1,41 +1,112 @@
-"""Rulings on what people ask of an incident: pure, so that every replay rules the same."""
+"""Rulings on what people say to an incident: pure, so that every replay rules the same."""
 
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from typing import Any, NamedTuple
 
-from firedoor.model.decision import Decision, Ruling
-from firedoor.model.incident import MOVING, Close, Release, StepRecord, StepState
-from firedoor.model.policy import Policy
+from firedoor.approvals.hearing import NotTheirs, Speaker, speaker
+from firedoor.approvals.quorum import Electorate, Tally, owners, tally
+from firedoor.model.approval import Rule
+from firedoor.model.decision import Ruling, Vote
+from firedoor.model.incident import MOVING, StepRecord, StepState
+from firedoor.model.policy import DEFAULT_RULE, Policy
+from firedoor.model.word import Close, Decision, Means, Ratification, Release, Signed, Voucher
 
 
-def judge(step: StepRecord | None, decision: Decision, policy: Policy, now: datetime) -> Ruling:
-    """Accept or refuse a vote, with the reason.
+class Case(NamedTuple):
+    """The incident that is spoken to, as far as rulings depend on it."""
 
-    This is the one place where a vote is weighed: signatures, quorum and seats belong here.
+    incident: str
+    run: str
+    policy: Policy
+    requester: str
+    steps: tuple[StepRecord, ...]
+    spent: Collection[str]
+    """Nonces of the words that were heard already."""
+    now: datetime
+
+
+class Judgement(NamedTuple):
+    """A ruling, and who has spoken, if that is known."""
+
+    ruling: Ruling
+    speaker: Speaker | None = None
+
+
+def judge(
+    said: Signed[Decision] | Signed[Ratification], case: Case, voucher: Voucher | None = None
+) -> Judgement:
+    """Accept or refuse a vote, with the reason, and say what is still needed."""
+    try:
+        who = heard(said, case, voucher)
+    except NotTheirs as why:
+        return Judgement(_refused(str(why)))
+    record = next((step for step in case.steps if step.key == said.word.step), None)
+    if record is None:
+        return Judgement(_refused(f"this incident has no step {said.word.step}"), who)
+    return Judgement(_weighed(said, record, who, case), who)
+
+
+def heard(said: Signed[Any], case: Case, voucher: Voucher | None = None) -> Speaker:
+    """Return who has said a word to this incident, for the first time.
+
+    Raises `NotTheirs`.
     """
-    if step is None:
-        return _refused(f"this incident has no step {decision.step}")
-    if step.state is not StepState.ASKING:
-        return _refused(f"step {step.key} is not waiting for a decision, it is {step.state}")
-    if decision.responder not in policy.responders:
-        return _refused(f"{decision.responder} is not a responder under this incident's policy")
-    if decision.plan_digest != step.plan_digest:
-        return _refused(
-            f"the plan has changed: it is {step.plan_digest} now; read it and decide again"
-        )
-    if step.deadline is not None and now >= step.deadline:
-        return _refused(f"the deadline was {step.deadline:%Y-%m-%d %H:%M:%SZ}")
-    if not decision.reason.strip():
-        return _refused("a decision needs a reason")
-    return Ruling(accepted=True)
+    word = said.word
+    if (word.incident, word.run) != (case.incident, case.run):
+        raise NotTheirs(f"it is about {word.incident} run {word.run}, this is run {case.run}")
+    who = speaker(said, case.policy.roster, case.now, voucher)
+    if word.nonce in case.spent:
+        raise NotTheirs("it was said already: a word counts once")
+    if not word.reason.strip():
+        raise NotTheirs("it needs a reason")
+    return who
 
 
-def may_release(release: Release, policy: Policy, steps: tuple[StepRecord, ...]) -> Ruling:
+def rule_for(record: StepRecord, policy: Policy) -> Rule:
+    """Return what it takes to approve a step."""
+    subject = record.subjects[0] if record.subjects else None
+    account, region = (subject.account, subject.region) if subject else ("", "")
+    return policy.rule(record.step.do, record.runbook, account, region)
+
+
+def electorate(record: StepRecord, policy: Policy, requester: str) -> Electorate:
+    """Return who may vote on a step now."""
+    plans = record.proposal.plans if record.proposal else ()
+    return Electorate(
+        rule=rule_for(record, policy),
+        roster=policy.roster,
+        tier=record.tier,
+        owners=owners(plans, policy.owner_tags, policy.roster),
+        requester=requester,
+    )
+
+
+def counted(record: StepRecord, policy: Policy, requester: str) -> Tally:
+    """Return how the votes on a step stand: those before it is done, or those to ratify it."""
+    kind = "ratification" if record.standing else "decision"
+    votes = (vote for vote in record.votes if vote.word.kind == kind)
+    return tally(votes, record.plan_digest, electorate(record, policy, requester))
+
+
+def unratified(record: StepRecord) -> bool:
+    """Tell whether something was done under standing authority that people have not spoken on."""
+    return record.standing and record.ratified is None and any(r.calls for r in record.receipts)
+
+
+def waits(record: StepRecord) -> bool:
+    """Tell whether a step waits for people: for a decision, or for a ratification."""
+    return record.state is StepState.ASKING or unratified(record)
+
+
+def may_release(said: Signed[Release], case: Case, voucher: Voucher | None = None) -> Ruling:
     """Accept or refuse that containments are let go."""
-    if release.by not in policy.responders:
-        return _refused(f"{release.by} is not a responder under this incident's policy")
-    if unknown := [key for key in release.steps if key not in {step.key for step in steps}]:
+    if refusal := _not_heard(said, case, voucher):
+        return refusal
+    release = said.word
+    if unknown := [key for key in release.steps if key not in {step.key for step in case.steps}]:
         return _refused(f"this incident has no step {', '.join(unknown)}")
-    wanted = chosen(release, steps)
+    wanted = chosen(release, case.steps)
     if busy := [step.key for step in wanted if step.state is StepState.APPLYING]:
         return _refused(f"{', '.join(busy)} is being applied; release it when that is done")
     if not any(step.leases for step in wanted):
@@ -48,15 +119,93 @@ def chosen(release: Release, steps: tuple[StepRecord, ...]) -> tuple[StepRecord,
     return tuple(step for step in steps if not release.steps or step.key in release.steps)
 
 
-def may_close(close: Close, policy: Policy, steps: tuple[StepRecord, ...]) -> Ruling:
+def may_close(said: Signed[Close], case: Case, voucher: Voucher | None = None) -> Ruling:
     """Accept or refuse that an incident ends: only when nothing is held, and all is at rest."""
-    if close.by not in policy.responders:
-        return _refused(f"{close.by} is not a responder under this incident's policy")
-    if held := [step.key for step in steps if step.leases]:
+    if refusal := _not_heard(said, case, voucher):
+        return refusal
+    if held := [step.key for step in case.steps if step.leases]:
         return _refused(f"{', '.join(held)} still hold what they contained; release them first")
-    if moving := [step.key for step in steps if step.state in MOVING]:
+    if moving := [step.key for step in case.steps if step.state in MOVING]:
         return _refused(f"{', '.join(moving)} are not finished")
+    if owed := [step.key for step in case.steps if unratified(step)]:
+        return _refused(
+            f"{', '.join(owed)} was done under standing authority: `firedoor ratify` it first"
+        )
     return Ruling(accepted=True)
+
+
+def _weighed(
+    said: Signed[Decision] | Signed[Ratification], record: StepRecord, who: Speaker, case: Case
+) -> Ruling:
+    """Rule on a vote that is known to be somebody's."""
+    word, rule = said.word, rule_for(record, case.policy)
+    if refusal := _out_of_place(word, record, case.now):
+        return _refused(refusal)
+    if refusal := _weak(who, rule):
+        return _refused(refusal)
+    voters = electorate(record, case.policy, case.requester)
+    if refusal := voters.bar(who.name):
+        return _refused(refusal)
+    same_kind = [vote for vote in record.votes if vote.word.kind == word.kind]
+    mine = _counting(same_kind, word)
+    if mine is not None and mine.word.answer is word.answer:
+        return _refused(f"{word.by} has voted so already")
+    accepted = Ruling(accepted=True, reason=f"replaces {mine.word.answer}" if mine else "")
+    vote = Vote(
+        said=said, ruling=accepted, received_at=case.now, means=who.means, hardware=who.hardware
+    )
+    now = tally((*same_kind, vote), record.plan_digest, voters)
+    return accepted.model_copy(update={"needed": now.needed, "seats": now.seats})
+
+
+def _out_of_place(word: Decision | Ratification, record: StepRecord, now: datetime) -> str:
+    """Return why a step takes no such vote at this time, or nothing."""
+    if isinstance(word, Ratification):
+        if not unratified(record):
+            return f"step {record.key} has nothing to ratify"
+    elif record.state is not StepState.ASKING:
+        return f"step {record.key} is not waiting for a decision, it is {record.state}"
+    if word.plan_digest != record.plan_digest:
+        return f"the plan has changed: it is {record.plan_digest} now; read it and decide again"
+    if record.state is StepState.ASKING and record.deadline and now >= record.deadline:
+        return f"the deadline was {record.deadline:%Y-%m-%d %H:%M:%SZ}"
+    return ""
+
+
+def _weak(who: Speaker, rule: Rule) -> str:
+    """Return why the proof of a vote does not do for a rule, or nothing."""
+    if who.means not in rule.accepts:
+        return f"{who.means} does not count for this, only {', '.join(rule.accepts)}"
+    if rule.step_up and not who.hardware:
+        return "this wants a signature by a hardware key that was touched for it"
+    return ""
+
+
+def _counting(votes: Iterable[Vote], word: Decision | Ratification) -> Vote | None:
+    """Return the vote of the same person on the same plan that counts at present."""
+    mine = [
+        vote
+        for vote in votes
+        if vote.ruling.accepted
+        and (vote.word.by, vote.word.plan_digest) == (word.by, word.plan_digest)
+    ]
+    return mine[-1] if mine else None
+
+
+def _not_heard(said: Signed[Any], case: Case, voucher: Voucher | None) -> Ruling | None:
+    """Return the refusal of a word that nobody is shown to have said, or not in a way that counts.
+
+    What undoes a containment or ends an incident is not said in chat.
+    """
+    try:
+        who = heard(said, case, voucher)
+    except NotTheirs as why:
+        return _refused(str(why))
+    rules = case.policy.approvals or (DEFAULT_RULE,)
+    means = {means for rule in rules for means in rule.accepts} - {Means.CHAT}
+    if who.means not in means:
+        return _refused(f"{who.means} does not count for this")
+    return None
 
 
 def _refused(reason: str) -> Ruling:

@@ -14,12 +14,12 @@ from temporalio.service import RPCError
 from firedoor.audit import replay as replays
 from firedoor.audit.replay import Replay
 from firedoor.cli import audit, remote
-from firedoor.cli.decisions import decision_on
+from firedoor.cli._voice import say, word
+from firedoor.cli.decisions import vote_on
 from firedoor.errors import Refused, Unreachable
-from firedoor.model.base import Model
-from firedoor.model.decision import Answer, Ruling
-from firedoor.model.incident import Close, Incident, Release, Released, StepRecord
-from firedoor.settings import settings
+from firedoor.model.decision import Ruling
+from firedoor.model.incident import Incident, Released, StepRecord
+from firedoor.model.word import Answer, Close, Decision, Release, Signed, Word
 from worker.plugin import workflows
 
 T = TypeVar("T")
@@ -83,18 +83,16 @@ class Desk:
 
     def decide(self, incident: Incident, record: StepRecord, answer: Answer, reason: str) -> Ruling:
         """Bring a vote on exactly what a step proposes."""
-        decision = decision_on(answer, incident, record, reason)
-        return self._tell(incident.id, "decide", decision, Ruling, id=decision.digest)
+        said = vote_on(Decision, answer, incident, record, reason)
+        return self._tell("decide", said, Ruling)
 
     def release(self, id: str, step: str, reason: str) -> Released:
         """Let go what a step of an incident holds."""
-        release = Release(by=settings().responder, reason=reason, steps=(step,))
-        return self._tell(id, "release", release, Released)
+        return self._say("release", Release, id, reason, Released, steps=(step,))
 
     def close(self, id: str, reason: str) -> Ruling:
         """End an incident."""
-        close = Close(by=settings().responder, reason=reason)
-        return self._tell(id, "close", close, Ruling)
+        return self._say("close", Close, id, reason, Ruling)
 
     def export(self, id: str, directory: Path) -> Path:
         """Wait until a workflow has ended, and write its history to a file."""
@@ -111,10 +109,22 @@ class Desk:
         """Check a history in a file against the code; no server is asked."""
         return self._run(replays.replay(audit.read(file), workflows()))
 
-    def _tell(
-        self, incident: str, update: str, message: Model, result: type[T], *, id: str | None = None
+    def _say(
+        self,
+        update: str,
+        kind: type[Word],
+        id: str,
+        reason: str,
+        result: type[T],
+        **members: Any,
     ) -> T:
-        return self._run(remote.tell(self.client, incident, update, message, result, id=id))
+        incident = self.read(id)
+        said = say(word(kind, incident, reason, **members), incident.policy.roster)
+        return self._tell(update, said, result)
+
+    def _tell(self, update: str, said: Signed[Any], result: type[T]) -> T:
+        incident = said.word.incident
+        return self._run(remote.tell(self.client, incident, update, said, result, id=said.digest))
 
     def _pause(self) -> None:
         self._require()

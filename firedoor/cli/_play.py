@@ -11,8 +11,8 @@ from firedoor.cli._desk import Desk
 from firedoor.cli._stage import House, State, changed
 from firedoor.cli._teller import Teller
 from firedoor.cli.output import progress
-from firedoor.model.decision import Answer
 from firedoor.model.incident import Incident, StepRecord
+from firedoor.model.word import Answer
 
 
 class Clock:

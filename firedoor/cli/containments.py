@@ -8,6 +8,7 @@ from rich.text import Text
 from temporalio.client import Client
 
 from firedoor.cli import output, remote, render
+from firedoor.cli._voice import Proof, say, word
 from firedoor.cli.arguments import Id, Reason, Step, Yes
 from firedoor.cli.output import (
     Json,
@@ -21,8 +22,8 @@ from firedoor.cli.output import (
 )
 from firedoor.errors import Refused
 from firedoor.model.containment import Lease
-from firedoor.model.incident import Incident, Release, Released, StepRecord, StepState
-from firedoor.settings import settings
+from firedoor.model.incident import Incident, Released, StepRecord, StepState
+from firedoor.model.word import Means, Release
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -33,6 +34,7 @@ def release(
     step: Step = None,
     reason: Reason = None,
     yes: Yes = False,
+    proof: Proof = Means.SSH,
     json: Json = False,
 ) -> None:
     """Let containments go, undoing their changes.
@@ -40,11 +42,11 @@ def release(
     What another incident holds too stays as it is. What somebody changed since is left alone.
     """
     asking = need_consent(yes=yes, reason=reason)
-    remote.run(_release(id, step, reason, asking=asking, json=json))
+    remote.run(_release(id, step, reason, proof, asking=asking, json=json))
 
 
 async def _release(
-    wanted: str, step: str | None, reason: str | None, *, asking: bool, json: bool
+    wanted: str, step: str | None, reason: str | None, proof: Means, *, asking: bool, json: bool
 ) -> None:
     """Show what will be undone, ask, let go, and say what came of it."""
     client = await remote.connect()
@@ -55,14 +57,16 @@ async def _release(
     output.show(_prospect(ours, list(leases)), stderr=json or asking)
     if asking and not confirm(f"Release {', '.join(record.key for record in holding)}?"):
         raise Refused("nothing was released")
-    message = Release(
-        by=settings().responder,
-        reason=need_reason(reason, asking=asking),
+    release = word(
+        Release,
+        incident,
+        need_reason(reason, asking=asking),
         steps=() if step is None else (step,),
     )
+    said = say(release, incident.policy.roster, proof)
     with progress("letting go; Ctrl-C stops the waiting, not the release"):
         released = await remote.tell(
-            client, incident.id, "release", message, Released, patience=None
+            client, incident.id, "release", said, Released, id=said.digest, patience=None
         )
     _report(incident, released, json=json)
 

@@ -18,9 +18,9 @@ from firedoor.cli.output import Json, can_ask, confirm, document, progress
 from firedoor.errors import Refused
 from firedoor.lab import findings
 from firedoor.model.action import Nature
-from firedoor.model.decision import Answer
 from firedoor.model.incident import MOVING, Incident, StepRecord, StepState
 from firedoor.model.plan import Verdict
+from firedoor.model.word import Answer
 from firedoor.settings import settings
 
 app = typer.Typer(rich_markup_mode=None)

@@ -11,6 +11,7 @@ from firedoor.cli.output import Json, document, line, progress, record
 from firedoor.errors import BadInput
 from firedoor.model.finding import Finding
 from firedoor.reading import read as parse
+from firedoor.settings import settings
 
 app = typer.Typer(rich_markup_mode=None)
 findings = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -35,7 +36,8 @@ def submit(file: File, json: Json = False) -> None:
     from worker import catalogue
 
     with progress("reading"):
-        arrivals = [catalogue.arrival(finding) for finding in from_file(file)]
+        who = settings().responder
+        arrivals = [catalogue.arrival(finding, who) for finding in from_file(file)]
     deliveries = remote.run(remote.deliver(arrivals))
     if json:
         document(deliveries)

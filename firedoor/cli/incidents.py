@@ -13,6 +13,7 @@ from rich.text import Text
 from temporalio.client import Client, WorkflowExecution
 
 from firedoor.cli import output, remote, render
+from firedoor.cli._voice import Proof, say, word
 from firedoor.cli.arguments import Id, Reason
 from firedoor.cli.output import (
     Json,
@@ -26,8 +27,8 @@ from firedoor.cli.output import (
 )
 from firedoor.errors import Refused, Unreachable
 from firedoor.model.decision import Ruling
-from firedoor.model.incident import Close, Incident, Status
-from firedoor.settings import settings
+from firedoor.model.incident import Incident, Status
+from firedoor.model.word import Close, Means
 from workflows import visibility
 
 app = typer.Typer(rich_markup_mode=None)
@@ -96,7 +97,7 @@ def show(
     if json:
         document(shown)
     elif plan:
-        output.show(render.proposals(shown.steps, now))
+        output.show(render.proposals(shown, now))
     elif timeline:
         output.show(render.timeline(shown.timeline))
     else:
@@ -116,10 +117,10 @@ def watch(id: Id, json: Json = False) -> None:
 
 
 @app.command()
-def close(id: Id, reason: Reason = None, json: Json = False) -> None:
+def close(id: Id, reason: Reason = None, proof: Proof = Means.SSH, json: Json = False) -> None:
     """Close an incident that holds nothing any more."""
-    said = need_reason(reason, asking=can_ask())
-    incident, ruling = remote.run(_close(id, said))
+    why = need_reason(reason, asking=can_ask())
+    incident, ruling = remote.run(_close(id, why, proof))
     if json:
         document({"incident": incident, "accepted": ruling.accepted, "reason": ruling.reason})
     if not ruling.accepted:
@@ -239,9 +240,10 @@ async def _live(wanted: str) -> None:
 # Closing
 
 
-async def _close(wanted: str, reason: str) -> tuple[str, Ruling]:
+async def _close(wanted: str, reason: str, proof: Means) -> tuple[str, Ruling]:
     client = await remote.connect()
-    id = await remote.find(client, wanted)
-    close = Close(by=settings().responder, reason=reason)
+    incident = await remote.read(client, await remote.find(client, wanted))
+    said = say(word(Close, incident, reason), incident.policy.roster, proof)
     with progress("closing"):
-        return id, await remote.tell(client, id, "close", close, Ruling)
+        ruling = await remote.tell(client, incident.id, "close", said, Ruling, id=said.digest)
+    return incident.id, ruling

@@ -36,6 +36,8 @@ PLACES: dict[str, Place] = {
     "watch": Place("firedoor.cli.incidents", "Follow an incident until it is closed."),
     "approve": Place("firedoor.cli.decisions", "Approve plans that wait for a decision."),
     "deny": Place("firedoor.cli.decisions", "Deny plans that wait for a decision."),
+    "pending": Place("firedoor.cli.decisions", "List what waits for your decision."),
+    "ratify": Place("firedoor.cli.decisions", "Speak on what was done before anybody was asked."),
     "release": Place("firedoor.cli.containments", "Let containments go, undoing their changes."),
     "close": Place("firedoor.cli.incidents", "Close an incident that holds nothing any more."),
     "pause": Place("firedoor.cli.rails", "Stop every change until somebody resumes."),

@@ -88,6 +88,12 @@ async def find(client: Client, wanted: str) -> str:
             raise BadInput(wanted, f"fits {len(several)} incidents", ", ".join(sorted(several)))
 
 
+async def awaiting(client: Client) -> list[str]:
+    """Return the ids of the open incidents in which something waits for people."""
+    query = f"{INCIDENTS} AND ExecutionStatus = 'Running' AND FiredoorAwaiting = true"
+    return [found.id async for found in client.list_workflows(query, rpc_timeout=PATIENCE)]
+
+
 async def read(client: Client, id: str) -> Incident:
     """Return an incident as it stands; one that has ended is read even if no worker is there."""
     try:

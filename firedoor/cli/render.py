@@ -15,9 +15,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from firedoor.approvals.judge import counted, electorate, rule_for, unratified, waits
+from firedoor.approvals.quorum import Tally
 from firedoor.cli.output import clean
 from firedoor.model.action import Nature
-from firedoor.model.decision import Answer, Vote
+from firedoor.model.approval import Rule
+from firedoor.model.decision import Vote
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Finding
 from firedoor.model.incident import Entry, Incident, Status, StepRecord, StepState
@@ -33,6 +36,7 @@ from firedoor.model.plan import (
     Residual,
     Verdict,
 )
+from firedoor.model.word import Answer, Means
 
 ADDED, REMOVED, GOOD, BAD, QUIET = "green", "red", "green", "bold red", "dim"
 ABSENT = "(not there)"
@@ -109,8 +113,44 @@ def change(shown: Change) -> RenderableType:
     return Group(head, Padding.indent(_difference(shown.before, shown.after), 2))
 
 
-def step(shown: StepRecord, now: datetime) -> RenderableType:
-    """Render a step with all that happened in it."""
+def votes_now(shown: StepRecord, incident: Incident) -> Tally:
+    """Return how the votes on a step stand."""
+    return counted(shown, incident.policy, incident.requester)
+
+
+def ballot(shown: StepRecord, incident: Incident) -> list[RenderableType]:
+    """Render who decides on a step, by which rule, and what is still needed."""
+    if not waits(shown):
+        return []
+    rule, tally = rule_for(shown, incident.policy), votes_now(shown, incident)
+    voters = electorate(shown, incident.policy, incident.requester)
+    voted = {*tally.approved, *tally.denied}
+    lines = [
+        _text(f"rule {rule.id}: {_terms(rule)}"),
+        _text(f"{tally.needed} more needed" + "".join(f", {seat}" for seat in tally.seats), "bold"),
+        _text(f"may still vote: {', '.join(n for n in voters.voters() if n not in voted) or '-'}"),
+    ]
+    if unratified(shown):
+        lines.insert(0, _text("done under standing authority; ratify it, or deny and release it"))
+    lines += [
+        _text(f"then for {span(tier.within)} also {', '.join(tier.to)}", QUIET)
+        for tier in rule.escalation[shown.tier :]
+    ]
+    return _section("Who decides", [*lines])
+
+
+def _terms(rule: Rule) -> str:
+    """Return what a rule wants, in a few words."""
+    whom = ", ".join(rule.groups) or "the responders"
+    parts = [f"{rule.quorum} of {whom}"]
+    parts += [f"a seat each for {', '.join(rule.seats)}"] if rule.seats else []
+    parts += ["hardware keys only"] if rule.step_up else []
+    parts += [f"by {', '.join(rule.accepts)}"] if rule.accepts != (Means.SSH,) else []
+    return "; ".join(parts)
+
+
+def step(shown: StepRecord, now: datetime, ballot: Iterable[RenderableType] = ()) -> RenderableType:
+    """Render a step with all that happened in it, and who decides on it now."""
     head = Text.assemble(
         _text(shown.key, "bold"), "  ", _text(shown.state, STATES.get(shown.state, ""))
     )
@@ -128,6 +168,7 @@ def step(shown: StepRecord, now: datetime) -> RenderableType:
         parts.append(_text("approve it when it is done; deny it if it will not be done"))
     if shown.plan_digest:
         parts.append(_text(f"digest {shown.plan_digest}", QUIET))
+    parts += ballot
     parts += _section("Votes", [_vote(vote) for vote in shown.votes])
     parts += _section("Done", receipts(shown.receipts))
     parts += _section("Read back", [_proof(proof) for proof in shown.proofs])
@@ -142,7 +183,7 @@ def incident(shown: Incident, now: datetime) -> RenderableType:
         overview(shown, now),
         *_section("Findings", [_finding(finding) for finding in shown.findings]),
         Text(),
-        *(step(record, now) for record in shown.steps),
+        *(step(record, now, ballot(record, shown)) for record in shown.steps),
         *_section("Timeline", [timeline(shown.timeline)]),
     )
 
@@ -165,9 +206,9 @@ def overview(shown: Incident, now: datetime) -> RenderableType:
     )
 
 
-def proposals(shown: Iterable[StepRecord], now: datetime) -> RenderableType:
-    """Render what waits for a decision, and for how long."""
-    return Group(*(step(record, now) for record in shown))
+def proposals(shown: Incident, now: datetime) -> RenderableType:
+    """Render the steps of an incident: what waits for a decision, of whom, and for how long."""
+    return Group(*(step(record, now, ballot(record, shown)) for record in shown.steps))
 
 
 def receipts(shown: Iterable[Receipt]) -> list[RenderableType]:
@@ -342,12 +383,12 @@ def _check(check: Check) -> Text:
 
 
 def _vote(vote: Vote) -> Text:
-    decision, ruling = vote.decision, vote.ruling
-    style = GOOD if decision.answer is Answer.APPROVE else "red"
-    line = Text.assemble(
-        (instant(vote.received_at), QUIET), "  ", _text(decision.responder, "bold"), "  "
-    )
-    line.append_text(_text(decision.answer, style)).append_text(_text(f"  {decision.reason}"))
+    word, ruling = vote.word, vote.ruling
+    style = GOOD if word.answer is Answer.APPROVE else "red"
+    line = Text.assemble((instant(vote.received_at), QUIET), "  ", _text(word.by, "bold"), "  ")
+    line.append_text(_text(word.answer, style)).append_text(_text(f"  {word.reason}"))
+    how = f"{vote.means}, hardware" if vote.hardware else vote.means
+    line.append_text(_text(f"  {word.kind} by {how}", QUIET))
     if not ruling.accepted:
         line.append_text(_text(f"  refused: {ruling.reason}", BAD))
     return line

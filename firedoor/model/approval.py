@@ -1,4 +1,4 @@
-"""What it takes for a step to be approved: whose voices, how many, by which means, and until when."""
+"""What it takes for a step to be approved: by whom, by how many, by which means, and when."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -75,6 +75,10 @@ class Rule(Model):
             and any(fits(pattern, runbook) for pattern in self.runbooks)
             and (not self.classes or class_ in self.classes)
         )
+
+    def waits(self, otherwise: timedelta) -> tuple[timedelta, ...]:
+        """Return how long to wait for a decision, tier by tier; `otherwise` is the step's own."""
+        return (self.deadline or otherwise, *(tier.within for tier in self.escalation))
 
     def electorate(self, tier: int) -> tuple[str, ...]:
         """Return the groups that may decide once so many tiers have been asked as well."""

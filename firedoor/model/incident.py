@@ -214,6 +214,7 @@ class Incident(Model):
     steps: tuple[StepRecord, ...] = ()
     timeline: tuple[Entry, ...] = ()
     refused: int = Field(default=0, description="words that were refused, those not on record too")
+    spent: tuple[str, ...] = Field(default=(), description="nonces of the words that were heard")
 
 
 class Opening(Model):

@@ -5,11 +5,12 @@ A word is canonical JSON (RFC 8785), and the proof is bound to exactly these byt
 """
 
 from enum import StrEnum
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from firedoor.model.base import Model, UtcDatetime, canonical, digest
+from firedoor.model.responder import Issuer
 
 
 class Answer(StrEnum):
@@ -137,12 +138,27 @@ class Relayed(Model):
     user: str
 
 
+class Question(Model):
+    """Whose word is it? Asked of those who alone can tell."""
+
+    attestation: Attestation
+    digest: str = Field(description="of the word that the proof has to be bound to")
+    issuers: tuple[Issuer, ...] = ()
+
+
 class Voucher(Model):
     """What somebody else said when a worker asked them whose word it is: an issuer, or AWS."""
 
     identity: str = Field(default="", description="`sub` of the token, or the caller's ARN")
-    key: str = Field(default="", description="the issuer's public key, as a JWK, for checking again")
+    key: str = Field(default="", description="the issuer's public key, a JWK, to check again")
     problem: str = Field(default="", description="why nobody vouches for it")
+
+
+def signed_by(word: W, attestation: Attestation) -> Signed[W]:
+    """Return a word with its proof."""
+    kind: Any = Signed[type(word)]  # type: ignore[misc]
+    signed: Signed[W] = kind(word=word, attestation=attestation)
+    return signed
 
 
 def signable(word: Word | Relayed) -> bytes:

@@ -1,0 +1,95 @@
+"""A responder's word: what is said at this terminal, with the proof of whose it is."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from firedoor import signing
+from firedoor.cli.output import progress
+from firedoor.errors import BadInput
+from firedoor.model.base import digest
+from firedoor.model.incident import Incident
+from firedoor.model.responder import Roster
+from firedoor.model.word import (
+    Attestation,
+    Means,
+    OidcToken,
+    Signed,
+    SshSignature,
+    Word,
+    signable,
+    signed_by,
+)
+from firedoor.settings import settings
+
+W = TypeVar("W", bound=Word)
+
+COUNTS_FOR = timedelta(minutes=10)
+"""For how long a word can be brought: long enough for a slow server, too short to be kept."""
+
+Proof = Annotated[
+    Means,
+    typer.Option("--proof", help="How to prove who you are: ssh, oidc or sts.", show_default=True),
+]
+
+
+def word(kind: type[W], incident: Incident, reason: str, **members: Any) -> W:
+    """Return what whoever sits here says to an incident."""
+    return kind(**common(incident.id, incident.run, reason), **members)
+
+
+def common(incident: str, run: str, reason: str) -> dict[str, Any]:
+    """Return what every word has."""
+    now = datetime.now(UTC)
+    return {
+        "incident": incident,
+        "run": run,
+        "by": settings().responder,
+        "reason": reason,
+        "at": now,
+        "expires_at": now + COUNTS_FOR,
+        "nonce": secrets.token_hex(16),
+    }
+
+
+def say(said: W, roster: Roster, proof: Means = Means.SSH, *, hardware: bool = False) -> Signed[W]:
+    """Return a word with the proof of whose it is.
+
+    Raises `BadInput` if this terminal cannot give one; nothing has been sent then.
+    """
+    attestation = _attestation(said, roster, proof, hardware=hardware)
+    return signed_by(said, attestation)
+
+
+def _attestation(said: Word, roster: Roster, proof: Means, *, hardware: bool) -> Attestation:
+    match proof:
+        case Means.SSH:
+            return _signature(said, roster, hardware=hardware)
+        case Means.OIDC:
+            from firedoor.approvals import oidc
+
+            with progress("waiting for a token of the identity provider"):
+                return OidcToken(token=oidc.obtain(settings().oidc_command, digest(said)))
+        case Means.STS:
+            import boto3
+
+            from firedoor.approvals import sts
+
+            session = boto3.Session()
+            return sts.make(session, session.region_name or "us-east-1", digest(said))
+        case Means.CHAT:
+            raise BadInput("--proof", "chat", "expected ssh, oidc or sts: chat has its own buttons")
+
+
+def _signature(said: Word, roster: Roster, *, hardware: bool) -> SshSignature:
+    person = roster.people.get(said.by)
+    if person is None:
+        known = ", ".join(roster.people) or "nobody"
+        raise BadInput(
+            "FIREDOOR_RESPONDER", said.by, f"is not among those who may decide here: {known}"
+        )
+    key = signing.find(person.keys, settings().key, hardware=hardware)
+    with progress(f"signing with {key.describe()}; a hardware key wants to be touched"):
+        return SshSignature(signature=key.sign(signable(said)))
