@@ -78,7 +78,7 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:
 
     @activity.defn(name=f"{id}.revert")
     async def revert(work: Work) -> Receipt:
-        if work.plan.undo:
+        if work.plan.calls or work.plan.undo:
             await _admitted(work.plan, lease=containment_id(work.plan), gives_back=True)
         return await perform(work, action.revert)  # type: ignore[arg-type]
 
@@ -95,10 +95,12 @@ async def _admitted(plan: Plan, **change: Any) -> None:
 
     The answer is asked for before each attempt, so that a pause also stops what is tried again.
     """
+    subject = plan.target.subject
+    where = f"{subject.account}/{subject.region}"  # fleets have the same names in many accounts
     asked = Change(
         incident=plan.target.incident,
         digest=plan.digest,
-        fleets=dict(plan.touched.fleets),
+        fleets={f"{where}/{name}": size for name, size in plan.touched.fleets.items()},
         limits=policy().limits,
         **change,
     )
