@@ -83,9 +83,9 @@ _FULL = ("LimitExceeded", "LimitsExceeded", "QuotaExceeded")
 _THROTTLED = {
     "ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable",
     "InvalidDBClusterStateFault", "InvalidDBInstanceState", "OperationAborted",
-    "RequestLimitExceeded", "ResourceConflictException", "ResourceInUseException", "SlowDown",
-    "SnapshotCreationPerVolumeRateExceeded", "Throttling", "ThrottlingException",
-    "TooManyRequestsException",
+    "RequestLimitExceeded", "RequestThrottledException", "ResourceConflictException",
+    "ResourceInUseException", "SlowDown", "SnapshotCreationPerVolumeRateExceeded", "Throttling",
+    "ThrottlingException", "TooManyRequestsException",
 }  # fmt: skip
 
 
