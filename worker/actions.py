@@ -124,6 +124,8 @@ def plan_all(id: str, action: Action, order: Order) -> list[Plan]:
         where = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"parameters of {id}", where, first["msg"]) from error
     cloud = _cloud(id, order.target)
+    if cloud is not None:
+        cloud = cloud.sparing(order.policy.protected.networks)
     plans = list(action.plan(order.target, params, cloud))
     if action.nature is not Nature.CONTAINMENT:
         return plans  # what only looks and tells can harm nothing that is protected
