@@ -14,11 +14,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.heartbeat import beating
 from activities.turns import TASK_TIMEOUT, at_rest
+from activities.warden import withdraw
 from firedoor import telemetry
 from firedoor.model.base import digest
 from firedoor.model.containment import (
     Claim,
     Grant,
+    GrantKind,
     Holding,
     Lease,
     LeaseState,
@@ -34,14 +36,17 @@ ENDED_WELL = {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINU
 
 @activity.defn(name="containment.claim")
 async def claim(claim: Claim) -> Grant:
-    """Acquire the lease that a plan is about; start its containment if nobody holds it yet."""
-    lease = containment_id(claim.plan)
+    """Acquire the lease that a plan is about; start its containment if nobody holds it yet.
+
+    What turned out to be stale, and is held by nobody, counts for no limit.
+    """
+    lease, queue = containment_id(claim.plan), activity.info().task_queue
     client = activity.client()
     start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         "Containment",
         Holding(id=lease),
         id=lease,
-        task_queue=activity.info().task_queue,
+        task_queue=queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         task_timeout=TASK_TIMEOUT,
         static_summary=claim.plan.summary,
@@ -58,6 +63,8 @@ async def claim(claim: Claim) -> Grant:
                 result_type=Grant,
             )
         )
+        if grant.kind is GrantKind.STALE and not grant.lease.applied:
+            await withdraw(client, queue, lease, claim.incident)
     return grant
 
 
@@ -85,9 +92,11 @@ async def with_history(client: Client, plan: Plan) -> Plan:
     if plan.refusals:
         return plan
     named = lease.replace("'", "''")
-    runs = [run.status async for run in client.list_workflows(f"WorkflowId = '{named}'")]
-    update: dict[str, Any] = {"held_before": runs.count(WorkflowExecutionStatus.COMPLETED)}
-    if WorkflowExecutionStatus.RUNNING in runs:
+    runs = [run async for run in client.list_workflows(f"WorkflowId = '{named}'")]
+    ended = [run.run_id for run in runs if run.status is WorkflowExecutionStatus.COMPLETED]
+    held_before = [run for run in ended if await _was_held(client, lease, run)]
+    update: dict[str, Any] = {"held_before": len(held_before)}
+    if WorkflowExecutionStatus.RUNNING in {run.status for run in runs}:
         containment = client.get_workflow_handle(lease)
         await at_rest(containment)
         held: Lease = await containment.query("lease", result_type=Lease)
@@ -96,6 +105,12 @@ async def with_history(client: Client, plan: Plan) -> Plan:
             told = f"Held already by {', '.join(others)}: it opens when the last of them lets go"
             update["blast_radius"] = (*plan.blast_radius, told)
     return plan.model_copy(update=update)
+
+
+async def _was_held(client: Client, lease: str, run: str) -> bool:
+    """Tell whether a run that ended held anything: one whose claim was stale or had to wait not."""
+    of_run = client.get_workflow_handle(lease, run_id=run, result_type=Lease)
+    return bool((await of_run.result(follow_runs=False)).receipts)
 
 
 async def _of_one_that_ended(containment: WorkflowHandle[Any, Any]) -> Returned:

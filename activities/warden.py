@@ -10,6 +10,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from activities.turns import TASK_TIMEOUT, at_rest
 from firedoor.model.base import Model
 from firedoor.model.decision import Ruling
+from firedoor.model.policy import Limits
 from firedoor.model.warden import (
     Admission,
     Change,
@@ -69,6 +70,12 @@ async def admit(client: Client, queue: str, change: Change) -> Ruling:
     if queue not in mine:
         mine[queue] = Asking(client, queue)
     return await mine[queue].ask(change)
+
+
+async def withdraw(client: Client, queue: str, lease: str, incident: str) -> None:
+    """Tell that a containment that was admitted was not made after all."""
+    change = Change(incident=incident, digest="", lease=lease, withdraws=True, limits=Limits())
+    await admit(client, queue, change)
 
 
 async def pause(client: Client, queue: str, instruction: Instruction) -> Warden:

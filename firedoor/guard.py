@@ -52,6 +52,7 @@ def refusals(plan: Plan, policy: Policy, identity: str) -> tuple[str, ...]:
     return (
         *_account(plan, policy),
         *_resources(plan, policy),
+        *_own_host(plan, identity),
         *_principals(plan, policy, identity),
         *_networks(plan, policy),
     )
@@ -85,6 +86,18 @@ def _resources(plan: Plan, policy: Policy) -> Iterator[str]:
                     f"{resource} is protected as {pattern} (protected.resources): act by hand, or"
                     " take it off the policy first"
                 )
+
+
+def _own_host(plan: Plan, identity: str) -> Iterator[str]:
+    """Refuse the instance or the task that Firedoor runs on: AWS names its session after it."""
+    match _part(identity, 5).split("/"):
+        case ["assumed-role", _, session]:
+            for resource in plan.touched.resources:
+                if re.split("[:/]", resource)[-1] == session:
+                    yield (
+                        f"{resource} is what Firedoor itself runs on (own identity, {identity}): it"
+                        " could not take this back; move its workers first, or act by hand"
+                    )
 
 
 def _principals(plan: Plan, policy: Policy, identity: str) -> Iterator[str]:

@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     snapshot_lock_cool_off: int = Field(
         default=24, ge=1, le=72, description="hours in which a compliance lock can be taken back"
     )
+    snapshot_hash_gib: int = Field(
+        default=32,
+        ge=0,
+        description="GiB of a disk up to which its snapshot is read, block by block, to be hashed",
+    )
     memory: str | None = Field(
         default=None,
         description="s3://bucket/prefix for memory, whose bucket lets the roles of instances put"

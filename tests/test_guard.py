@@ -153,6 +153,17 @@ def test_who_is_not_us_is_not_taken_for_us(principal: str) -> None:
     assert refusals(plan(principals=[principal])) == ()
 
 
+@pytest.mark.parametrize("resource", ["i-0a", "task/prod/i-0a"])
+def test_rule_12_we_never_cut_off_what_we_run_on(resource: str) -> None:
+    host = f"arn:aws:sts::{ACCOUNT}:assumed-role/firedoor/i-0a"
+    (found,) = guard.refusals(plan(resources={resource: {}, "i-0b": {}}), Policy(), host)
+
+    assert found == (
+        f"{resource} is what Firedoor itself runs on (own identity, {host}): it could not take"
+        " this back; move its workers first, or act by hand"
+    )
+
+
 def test_where_firedoor_acts_as_nobody_nobody_is_taken_for_it() -> None:
     assert guard.refusals(plan(principals=[APP]), Policy(), "") == ()
 

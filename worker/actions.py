@@ -74,7 +74,7 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:
 
     @activity.defn(name=f"{id}.revert")
     async def revert(work: Work) -> Receipt:
-        if work.plan.undo:
+        if work.plan.calls or work.plan.undo:
             await _admitted(work.plan, lease=containment_id(work.plan), gives_back=True)
         return await perform(work, action.revert)  # type: ignore[arg-type]
 
@@ -91,10 +91,12 @@ async def _admitted(plan: Plan, **change: Any) -> None:
 
     The answer is asked for before each attempt, so that a pause also stops what is tried again.
     """
+    subject = plan.target.subject
+    where = f"{subject.account}/{subject.region}"  # fleets have the same names in many accounts
     asked = Change(
         incident=plan.target.incident,
         digest=plan.digest,
-        fleets=dict(plan.touched.fleets),
+        fleets={f"{where}/{name}": size for name, size in plan.touched.fleets.items()},
         limits=policy().limits,
         **change,
     )
@@ -118,6 +120,8 @@ def plan_all(id: str, action: Action, order: Order) -> list[Plan]:
         where = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"parameters of {id}", where, first["msg"]) from error
     cloud = _cloud(id, order.target)
+    if cloud is not None:
+        cloud = cloud.sparing(order.policy.protected.networks)
     plans = list(action.plan(order.target, params, cloud))
     if action.nature is not Nature.CONTAINMENT:
         return plans  # what only looks and tells can harm nothing that is protected

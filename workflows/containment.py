@@ -39,6 +39,14 @@ T = TypeVar("T")
 FIRST_LOOK = timedelta(seconds=2)
 WATCH = timedelta(minutes=15)
 
+# How a claim is answered whose plan could not be applied for such an error; else it failed. What
+# does not exist any more makes the plan as stale as what was changed.
+ANSWERS = {
+    "HeldBack": GrantKind.HELD_BACK,
+    "NotFound": GrantKind.STALE,
+    "PlanStale": GrantKind.STALE,
+}
+
 
 @workflow.defn(name="Containment")
 class ContainmentWorkflow:
@@ -125,12 +133,8 @@ class ContainmentWorkflow:
 
     def _not_applied(self, claim: Claim, error: ActivityError) -> Grant:
         """Record that applying failed; what may have taken effect stays ours to take back."""
-        failed = failure(error)
-        if kind(error) == "HeldBack" and not self._holders:
-            return Grant(kind=GrantKind.HELD_BACK, lease=self.lease(), reason=reason(error))
-        # What does not exist any more makes the plan as stale as what was changed.
-        stale = kind(error) in {"PlanStale", "NotFound"}
-        if not (stale and failed.changed_nothing):
+        failed, answer = failure(error), ANSWERS.get(kind(error), GrantKind.FAILED)
+        if answer is GrantKind.FAILED or not failed.changed_nothing:
             self._applied.append(claim.plan)
             if failed.made:
                 digest = claim.plan.digest
@@ -139,11 +143,7 @@ class ContainmentWorkflow:
                 )
             self._hold(claim)
             self._state = LeaseState.FAILED
-        return Grant(
-            kind=GrantKind.STALE if stale else GrantKind.FAILED,
-            lease=self.lease(),
-            reason=reason(error),
-        )
+        return Grant(kind=answer, lease=self.lease(), reason=reason(error))
 
     def _hold(self, claim: Claim) -> None:
         who = (claim.incident, claim.step)

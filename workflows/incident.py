@@ -302,7 +302,10 @@ class IncidentWorkflow:
                     return
             self._end(key, StepState.FAILED, f"the target changed after each of {MOST_PLANS} plans")
         except ActivityError as error:
-            self._end(key, StepState.FAILED, reason(error))
+            if kind(error) == "HeldBack":  # and the incident was cancelled while it waited
+                self._end(key, StepState.SKIPPED, CANCELLED)
+            else:
+                self._end(key, StepState.FAILED, reason(error))
 
     async def _is_its_turn(self, key: str) -> bool:
         """Wait for what it needs to come about; what did not is a reason to skip it.
@@ -399,8 +402,9 @@ class IncidentWorkflow:
         The policy can say that this runbook only plans in this account, or that it always asks.
         """
         record = self._steps[key]
-        is_task = record.capability.nature is Nature.TASK
-        changes = is_task or any(plan.calls for plan in proposal.plans)
+        # A person's own decision, even where nothing of it is a call of ours.
+        is_theirs = record.capability.nature in {Nature.TASK, Nature.RELEASE}
+        changes = is_theirs or any(plan.calls for plan in proposal.plans)
         autonomy = self._autonomy(record)
         if changes and autonomy is Autonomy.SHADOW:
             self._end(key, StepState.SHADOWED, f"{record.runbook} only plans in this account")
@@ -516,9 +520,12 @@ class IncidentWorkflow:
             return False
         if failed := [g.reason for g in grants if g.kind is GrantKind.FAILED]:
             self._end(key, StepState.FAILED, "; ".join(failed))
+        elif any(grant.kind is GrantKind.HELD_BACK for grant in grants):
+            self._end(key, StepState.SKIPPED, CANCELLED)
         else:
             self._end(key, state_of(proofs), doubts(proofs))
             self._ask_afterwards(key)
+        self._raise_alarm(record, proofs)
         return True
 
     def _ask_afterwards(self, key: str) -> None:
@@ -554,9 +561,11 @@ class IncidentWorkflow:
         pause = FIRST_RETRY
         while True:
             grant = await call("containment.claim", claim, Grant, patience, f"{key}: claim")
-            if grant.kind is not GrantKind.HELD_BACK or key in self._stopped:
+            if grant.kind is not GrantKind.HELD_BACK:
                 return grant
             pause = await self._held_back(key, grant.reason, pause)
+            if key in self._stopped:
+                return grant
             claim = claim.model_copy(update={"attempt": claim.attempt + 1})
 
     async def _held_back(self, key: str, why: str, pause: timedelta) -> timedelta:
@@ -622,9 +631,11 @@ class IncidentWorkflow:
             try:
                 return await call(f"{plan.action}.apply", work, Receipt, patience, what, queue)
             except ActivityError as error:
-                if kind(error) != "HeldBack" or key in self._stopped:
+                if kind(error) != "HeldBack":
                     raise
                 pause = await self._held_back(key, reason(error), pause)
+                if key in self._stopped:
+                    raise
 
     def _work(self, key: str, plan: Plan) -> Work:
         return Work(plan=plan, by=self._approver(key))
@@ -660,15 +671,21 @@ class IncidentWorkflow:
                 record, "task", "records.task", Nature.TASK, {"what": what}, TIME_FOR_A_TASK
             )
 
-    def _raise_alarm(self, record: StepRecord, why: str) -> None:
-        """Tell people that what was contained is so no longer."""
-        message = f"DRIFT: {record.key} was proven and is undone by somebody: {why}"
+    def _raise_alarm(self, record: StepRecord, proofs: tuple[Proof, ...]) -> None:
+        """Tell people that what was contained is so no longer; `record` is that of before."""
+        drifted = tuple(proof for proof in proofs if proof.verdict is Verdict.DRIFTED)
+        if not drifted:
+            return
+        was = "proven" if record.state is StepState.PROVEN else "done"
+        message = f"DRIFT: {record.key} was {was} and is undone by somebody: {doubts(drifted)}"
         params = {"message": message, "occasion": Occasion.ALARM}
         self._follow_up(record, "alarm", "records.notify", Nature.RECORD, params)
 
     def _ask_to_open(self, record: StepRecord) -> None:
-        """Ask whether to let go of what was held for its term."""
+        """Ask whether to let go of what was held for its term, and tell people that it is asked."""
         self._follow_up(record, "open", OPEN_AGAIN, Nature.RELEASE, {"opens": record.key})
+        message = f"TERM OVER: {record.key} is held until somebody decides to open it again"
+        self._follow_up(record, "term", "records.notify", Nature.RECORD, {"message": message})
 
     def _follow_up(
         self,
@@ -704,7 +721,12 @@ class IncidentWorkflow:
     async def _open_again(self, key: str) -> None:
         """Let go of what was held for its term, as a responder has just decided."""
         held = self._steps[str(self._steps[key].params["opens"])]
-        await self._let_go(held, self._approver(key), self._last_word(key).reason)
+        by, why, pause = self._approver(key), self._last_word(key).reason, FIRST_RETRY
+        while problem := _held_back_by(await self._let_go(self._steps[held.key], by, why)):
+            pause = await self._held_back(key, problem, pause)
+            if key in self._stopped:
+                self._end(key, StepState.SKIPPED, CANCELLED)
+                return
         self._end(key, StepState.DONE, f"{held.key} is {self._steps[held.key].state}")
 
     # People
@@ -805,18 +827,19 @@ class IncidentWorkflow:
             return Released(ruling=ruling)
         release = said.word
         holding = [step for step in chosen(release, tuple(self._steps.values())) if step.leases]
-        still_held = await asyncio.gather(
+        answers = await asyncio.gather(
             *(self._let_go(step, release.by, release.reason) for step in holding)
         )
+        given_back = [one for answer in answers for one in answer if not one.problem]
         return Released(
             ruling=ruling,
             steps=tuple(self._steps[step.key] for step in holding),
-            still_held=tuple(incident for others in still_held for incident in others),
+            still_held=tuple(h.incident for one in given_back for h in one.lease.holders),
         )
 
-    async def _let_go(self, record: StepRecord, by: str, why: str) -> list[str]:
-        """Give the leases of a step back; return the incidents that hold them still."""
-        others: list[str] = []
+    async def _let_go(self, record: StepRecord, by: str, why: str) -> list[Returned]:
+        """Give the leases of a step back; return the answers."""
+        answers: list[Returned] = []
         for lease in record.leases:
             back = Return(
                 lease=lease,
@@ -836,6 +859,7 @@ class IncidentWorkflow:
             except ActivityError as error:
                 self._end(record.key, StepState.FAILED, f"release: {reason(error)}")
                 continue
+            answers.append(returned)
             now = self._steps[record.key]
             self._set(record.key, receipts=(*now.receipts, *returned.receipts))
             if returned.held_back:
@@ -846,10 +870,9 @@ class IncidentWorkflow:
                 self._end(record.key, StepState.FAILED, f"release: {returned.problem}")
                 continue
             self._set(record.key, leases=tuple(held for held in now.leases if held != lease))
-            others += [holder.incident for holder in returned.lease.holders]
         if not self._steps[record.key].leases:
             self._end(record.key, StepState.RELEASED, f"{by}: {why}")
-        return others
+        return answers
 
     def _announce(self, occasion: Occasion, key: str, text: str = "") -> None:
         """Tell people, by every channel that the policy names; nothing waits for that."""
@@ -902,8 +925,7 @@ class IncidentWorkflow:
         self._set(record.key, proofs=proofs)
         if record.state in SUCCEEDED:
             self._end(record.key, state_of(proofs), doubts(proofs))
-        if notice.proof.verdict is Verdict.DRIFTED:
-            self._raise_alarm(record, doubts((notice.proof,)))
+        self._raise_alarm(record, (notice.proof,))
 
     # Book-keeping
 
@@ -1024,6 +1046,11 @@ def _lets_on(evidence: StepRecord) -> bool:
     return (
         started and evidence.capability.barrier is Barrier.STARTED
     ) or evidence.state not in MOVING
+
+
+def _held_back_by(answers: list[Returned]) -> str:
+    """Say why what was to be let go of is held still, or nothing."""
+    return next((answer.problem for answer in answers if answer.held_back), "")
 
 
 def _holds(grant: Grant, incident: str, step: str) -> bool:

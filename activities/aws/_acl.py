@@ -167,6 +167,11 @@ def room(acl: dict[str, Any], network: Network, *, limit: int, reserve: int, egr
     return max(0, limit - 1 - reserve - max(_used(acl, network, egress=way) for way in ways))
 
 
+def is_full(acl: dict[str, Any], network: Network, limit: int, *, egress: bool) -> bool:
+    """Return whether an ACL takes no rule about a network any more, in this one direction."""
+    return _used(acl, network, egress=egress) >= limit - 1
+
+
 def merged(
     networks: Iterable[Network], number: int, widest: int, kept_out: Iterable[Network]
 ) -> list[Network]:

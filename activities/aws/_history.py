@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from activities.aws import _context, _facts
+from activities.aws import _context, _facts, _trail
 from activities.aws._facts import Reads
+from activities.aws._reading import or_none
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError, Refused, Throttled
 from firedoor.model.finding import Kind, Principal, PrincipalType, Resource
@@ -28,7 +29,12 @@ ATTEMPTS = 4
 TIME = 75.0
 """Seconds after which no further page is read: an attempt of an activity has two minutes."""
 
-FLOW_PAGES = 5
+SESSIONS = 20
+"""Sessions of a role whose events are read, those that began last first."""
+
+FLOWS = 50_000
+"""Records of flows that are read for each interface."""
+
 FLOWS_A_PAGE = 10_000
 
 OBJECTS = 5_000
@@ -39,6 +45,7 @@ PERMISSIONS = (
     "ec2:DescribeFlowLogs",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeRegions",
+    "iam:GetRole",
     "logs:FilterLogEvents",
     "s3:ListBucket",
 )
@@ -46,11 +53,12 @@ PERMISSIONS = (
 
 @dataclass(frozen=True)
 class Past:
-    """How far back is looked: for events, and for flows."""
+    """How far back is looked for events and for flows, and for which access keys beside."""
 
     events: datetime
     flows: datetime
     until: datetime
+    keys: tuple[str, ...] = ()
     stop_at: float = field(default_factory=lambda: time.monotonic() + TIME)
 
     @property
@@ -63,7 +71,17 @@ def capture(
     subject: Resource | Principal, aws: Aws, past: Past
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what the logs say, by name, and what they do not, with the reason."""
-    captured, missing = _context.gather(aws, _events_of(subject, aws, past))
+    regions = _regions(subject, aws)
+    names = [("AccessKeyId", key) for key in past.keys] + _looked_up(subject, aws)
+    captured, missing = _context.gather(aws, _events_in(regions, names, aws, past, "events"))
+    if isinstance(subject, Principal) and subject.type is PrincipalType.ROLE:
+        # What a role did is only to be found by the names of its sessions.
+        sessions = _sessions(captured)
+        names = [("Username", session) for session in sessions[:SESSIONS]]
+        further, reasons = _context.gather(aws, _events_in(regions, names, aws, past, "sessions"))
+        captured, missing = captured | further, missing | reasons
+        if len(sessions) > SESSIONS:
+            missing["sessions"] = f"of {len(sessions)} only the last {SESSIONS} are"
     missing |= _cut_off(captured)
     if subject.kind is Kind.INSTANCE:
         flows, also_missing = _flows(subject.id, aws, past)
@@ -74,11 +92,14 @@ def capture(
 # Events
 
 
-def _events_of(subject: Resource | Principal, aws: Aws, past: Past) -> Reads:
-    names = _looked_up(subject, aws)
+def _events_in(
+    regions: Iterable[str], names: list[tuple[str, str]], aws: Aws, past: Past, what: str
+) -> Reads:
+    if not names:
+        return {}
     return {
-        f"events in {region}": partial(_events, aws.elsewhere(region=region), names, past)
-        for region in _regions(subject, aws)
+        f"{what} in {region}": partial(_events, aws.elsewhere(region=region), names, past)
+        for region in regions
     }
 
 
@@ -99,13 +120,31 @@ def _looked_up(subject: Resource | Principal, aws: Aws) -> list[tuple[str, str]]
         case Principal(type=PrincipalType.USER | PrincipalType.ROOT, name=name):
             return [("Username", name), ("ResourceName", name)]
         case Principal(type=PrincipalType.ROLE, name=name):
-            arn = f"arn:{aws.partition}:iam::{subject.account}:role/{name}"
-            return [("ResourceName", name), ("ResourceName", arn)]
+            return [("ResourceName", name), ("ResourceName", _arn(subject, aws))]
+        case Principal(name=name):
+            return [("Username", name)]
         case Resource(kind=Kind.INSTANCE | Kind.FUNCTION, id=id):
             # The sessions of the roles of both are named after them.
             return [("Username", id), ("ResourceName", id)]
         case _:
             return [("ResourceName", subject.id)]
+
+
+def _arn(role: Principal, aws: Aws) -> str:
+    """Return the ARN of a role, which has a path that its name does not say."""
+    try:
+        found = or_none(partial(aws.client("iam").get_role, RoleName=role.name))
+    except CloudError:  # by its name it is looked up all the same
+        found = None
+    usual = f"arn:{aws.partition}:iam::{role.account}:role/{role.name}"
+    return str(found["Role"]["Arn"]) if found else usual
+
+
+def _sessions(captured: Mapping[str, Any]) -> list[str]:
+    """Return the names of the sessions that began in events, the last first."""
+    events = [e for found in captured.values() for one in found.values() for e in one["events"]]
+    events.sort(key=lambda event: event["EventTime"], reverse=True)
+    return [name for name in dict.fromkeys(map(_trail.begun, events)) if name]
 
 
 def _events(aws: Aws, names: Iterable[tuple[str, str]], past: Past) -> dict[str, Any]:
@@ -202,22 +241,31 @@ def _records(aws: Aws, log: Mapping[str, Any], interfaces: list[str], past: Past
     records: list[Any] = []
     complete = True
     for interface in interfaces:
-        parameters = {
-            "logGroupName": log["LogGroupName"],
-            "logStreamNamePrefix": f"{interface}-",
-            "startTime": int(past.flows.timestamp() * 1000),
-            "endTime": int(past.until.timestamp() * 1000),
-            "limit": FLOWS_A_PAGE,
-        }
-        for _ in range(FLOW_PAGES if past.is_time_left else 0):
-            answer = aws.client("logs").filter_log_events(**parameters)
-            records += [_record(event) for event in answer["events"]]
-            if not (token := answer.get("nextToken")):
-                break
-            parameters["nextToken"] = token
-        else:
-            complete = False
+        some, whole = _of_interface(aws, log, interface, past)
+        records += some
+        complete = complete and whole
     return {"format": log.get("LogFormat"), "records": records, "complete": complete}
+
+
+def _of_interface(
+    aws: Aws, log: Mapping[str, Any], interface: str, past: Past
+) -> tuple[list[Any], bool]:
+    parameters = {
+        "logGroupName": log["LogGroupName"],
+        "logStreamNamePrefix": f"{interface}-",
+        "startTime": int(past.flows.timestamp() * 1000),
+        "endTime": int(past.until.timestamp() * 1000),
+        "limit": FLOWS_A_PAGE,
+    }
+    records: list[Any] = []
+    # A page can be empty, and yet not be the last one.
+    while past.is_time_left and len(records) < FLOWS:
+        answer = aws.client("logs").filter_log_events(**parameters)
+        records += [_record(event) for event in answer["events"]]
+        if not (token := answer.get("nextToken")):
+            return records, True
+        parameters["nextToken"] = token
+    return records, False
 
 
 def _record(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, JsonValue
 
 from activities.aws import _denials, _identity
-from activities.aws._reading import or_none
+from activities.aws._reading import counted, or_none
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError, Refused
@@ -59,6 +59,15 @@ class PermissionSet:
     def label(self) -> str:
         """How plans call it."""
         return f"permission-set/{self.name}"
+
+
+@dataclass(frozen=True)
+class Others:
+    """The other permission sets that a user has, and in how many accounts; or why not known."""
+
+    user: str
+    known: tuple[str, ...] = ()
+    gap: str = ""
 
 
 def permission_set_of(role: Mapping[str, Any]) -> str | None:
@@ -174,6 +183,49 @@ def is_under_way(plan: Plan, aws: Aws) -> bool:
     return False
 
 
+def others(
+    center: IdentityCenter, instance: str, own: str, deny: Mapping[str, Any], aws: Aws
+) -> Others:
+    """Read which other permission sets somebody has, as their sessions are not denied here.
+
+    Those count too that come by a group.
+    """
+    user_id = deny.get("Condition", {}).get("StringEquals", {}).get("identitystore:UserId")
+    if not user_id:
+        return Others(center.user, gap="no user is named whose they could be")
+    try:
+        home = aws.elsewhere(account=center.account, region=center.region)
+        return Others(center.user, _others(instance, own, user_id, home))
+    except (CloudError, Refused) as error:
+        return Others(center.user, gap=str(error))
+
+
+def _others(instance: str, own: str, user_id: str, home: Aws) -> tuple[str, ...]:
+    assigned = home.pages(
+        "sso-admin",
+        "ListAccountAssignmentsForPrincipal",
+        "AccountAssignments",
+        InstanceArn=instance,
+        PrincipalId=user_id,
+        PrincipalType="USER",
+    )
+    accounts: dict[str, set[str]] = {}
+    for one in assigned:
+        if one["PermissionSetArn"] != own:
+            accounts.setdefault(one["PermissionSetArn"], set()).add(one["AccountId"])
+    return tuple(
+        f"{_name(instance, arn, home)} in {counted(len(ids), 'account')}"
+        for arn, ids in sorted(accounts.items())
+    )
+
+
+def _name(instance: str, arn: str, home: Aws) -> str:
+    described = home.client("sso-admin").describe_permission_set(
+        InstanceArn=instance, PermissionSetArn=arn
+    )
+    return str(described["PermissionSet"]["Name"])
+
+
 def _is_provisioned(label: str, deny: Any, aws: Aws) -> bool:
     """Say whether the account's role has a statement that its permission set has."""
     document = _identity.inline_policy(aws, "Role", label.partition("/")[2], IN_ACCOUNT)
@@ -196,13 +248,7 @@ def _found(center: IdentityCenter, name: str, home: Aws) -> PermissionSet | str:
 
 def _permission_set(instance: str, name: str, home: Aws) -> str | None:
     arns = home.pages("sso-admin", "ListPermissionSets", "PermissionSets", InstanceArn=instance)
-    for arn in arns:
-        described = home.client("sso-admin").describe_permission_set(
-            InstanceArn=instance, PermissionSetArn=arn
-        )
-        if described["PermissionSet"]["Name"] == name:
-            return str(arn)
-    return None
+    return next((str(arn) for arn in arns if _name(instance, arn, home) == name), None)
 
 
 def _user_id(store: str, user: str, home: Aws) -> str | None:

@@ -70,6 +70,33 @@ def hides_clients(group: Mapping[str, Any], attributes: Mapping[str, str]) -> bo
 
 def _hiding(aws: Aws, interfaces: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Read the load balancers that hide their clients from an instance."""
+    newer, classic = aws.together(
+        partial(_by_target_group, aws, interfaces), partial(_classic, aws, interfaces)
+    )
+    return [*newer, *classic]
+
+
+def _classic(aws: Aws, interfaces: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Read the Classic Load Balancers of an instance, as if they were of today.
+
+    They end every connection, so the instance sees theirs alone.
+    """
+    ids = {interface["Attachment"]["InstanceId"] for interface in interfaces}
+    return [
+        {
+            "LoadBalancerArn": "",
+            "LoadBalancerName": one["LoadBalancerName"],
+            "DNSName": one["DNSName"],
+            "Scheme": one["Scheme"],
+            "Type": "classic",
+            "AvailabilityZones": [{"SubnetId": subnet} for subnet in one["Subnets"]],
+        }
+        for one in aws.pages("elb", "DescribeLoadBalancers", "LoadBalancerDescriptions")
+        if any(member["InstanceId"] in ids for member in one["Instances"])
+    ]
+
+
+def _by_target_group(aws: Aws, interfaces: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups = [group for group, _ in _network.target_groups(aws, interfaces, MOST_TARGET_GROUPS)]
     attributes = aws.together(*(partial(_attributes, aws, group) for group in groups))
     arns = {
@@ -120,9 +147,17 @@ def _web_acl_of(aws: Aws, resource: str) -> str | None:
 
 
 def _distributions(aws: Aws, origin: str) -> Iterator[dict[str, Any]]:
-    """Read the CloudFront distributions that fetch from a load balancer."""
+    """Read the CloudFront distributions that fetch from a load balancer.
+
+    Its name may be written in capitals, and with the prefix under which it has IPv6 too.
+    """
     client = aws.elsewhere(region=_waf.CLOUDFRONT_REGION).client("cloudfront")
     for page in client.get_paginator("list_distributions").paginate():
         for one in page["DistributionList"].get("Items") or ():
-            if any(o["DomainName"] == origin for o in one["Origins"].get("Items") or ()):
+            origins = one["Origins"].get("Items") or ()
+            if any(_plain(o["DomainName"]) == _plain(origin) for o in origins):
                 yield one
+
+
+def _plain(name: str) -> str:
+    return name.lower().removeprefix("dualstack.")

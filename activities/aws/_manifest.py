@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from activities.aws._contents import Content
 from activities.aws._context import canonical
 from activities.aws._custody import Handover, Progress, State
 from activities.aws._snapshots import Snapshot, copies, usable
@@ -23,12 +24,15 @@ LISTING = 45.0
 
 PAGE = 10_000
 
-PERMISSIONS = ("ebs:ListSnapshotBlocks",)
-
 _TOOLS = ("firedoor", "boto3", "botocore")
 
 
-def keep(plan: Plan, handover: Handover, progress: Mapping[str, Progress]) -> Evidence:
+def keep(
+    plan: Plan,
+    handover: Handover,
+    progress: Mapping[str, Progress],
+    contents: Mapping[str, Content],
+) -> Evidence:
     """Store the manifest of a set that will not come any further, and return its place and hash."""
     at = datetime.now(UTC)
     aws, end = handover.aws, time.monotonic() + LISTING
@@ -43,7 +47,10 @@ def keep(plan: Plan, handover: Handover, progress: Mapping[str, Progress]) -> Ev
         "approved_by": aws.by,
         "tools": {name: version(name) for name in _TOOLS},
         "lock": handover.custody.model_dump(mode="json")["lock"],
-        "volumes": [_volume(plan, handover, volume, end) for volume in handover.custody.volumes],
+        "volumes": [
+            {**_volume(plan, handover, volume, end), "content": contents[volume]}
+            for volume in handover.custody.volumes
+        ],
         "problems": problems(progress),
     }
     return evidence.keep(canonical(document), NAME, at)
@@ -91,8 +98,7 @@ def _snapshot(snapshot: Snapshot, aws: Aws, end: float) -> dict[str, Any]:
 def _blocks(id: str, aws: Aws, end: float) -> dict[str, Any] | str:
     """Say which blocks were ever written, as a hash of their numbers: not of what is in them.
 
-    To hash what is in them they would have to be read, one call for each 512 KiB.
-    https://docs.aws.amazon.com/ebs/latest/userguide/readsnapshots.html
+    That takes one call for 5 GB, so it is done of every snapshot on the way, kept or not.
     """
     hashed, count = hashlib.sha256(), 0
     token: str | None = None

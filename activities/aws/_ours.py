@@ -37,17 +37,19 @@ def services(aws: Aws) -> dict[Network, str]:
 
     https://docs.aws.amazon.com/vpc/latest/userguide/working-with-aws-managed-prefix-lists.html
     """
-    lists = [
-        one
-        for one in aws.pages("ec2", "DescribeManagedPrefixLists", "PrefixLists")
-        if one["OwnerId"] == "AWS"
-    ]
-    entries = aws.together(*(partial(_entries, aws, one["PrefixListId"]) for one in lists))
+    lists = service_lists(aws)
+    entries = aws.together(*(partial(_entries, aws, id) for id in lists))
     return {
-        ip_network(entry["Cidr"]): one["PrefixListName"]
-        for one, found in zip(lists, entries, strict=True)
+        ip_network(entry["Cidr"]): name
+        for name, found in zip(lists.values(), entries, strict=True)
         for entry in found
     }
+
+
+def service_lists(aws: Aws) -> dict[str, str]:
+    """Read the names of the prefix lists that AWS keeps of its services, by id."""
+    found = aws.pages("ec2", "DescribeManagedPrefixLists", "PrefixLists")
+    return {one["PrefixListId"]: one["PrefixListName"] for one in found if one["OwnerId"] == "AWS"}
 
 
 def networks(vpcs: list[dict[str, Any]]) -> dict[Network, str]:

@@ -6,11 +6,11 @@ deny of the remote address in the interface's own subnet cuts them, before any a
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from ipaddress import IPv6Address, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 from activities.aws import _acl, _flows, _network, _ours, _serving, _sight
 from activities.aws._case import Address, Case
@@ -21,6 +21,8 @@ from firedoor.action import State
 from firedoor.errors import CloudError, Refused
 from firedoor.guard import RESERVED
 from firedoor.model.plan import Call, Change, Check
+
+T = TypeVar("T")
 
 LIVE = timedelta(minutes=30)
 """For how long before the plan whoever it talked to may still be connected."""
@@ -49,14 +51,14 @@ def look(case: Case) -> Look:
     peers = _live(case, list(hops))
     subnets = {i["SubnetId"] for i in case.interfaces if i["NetworkInterfaceId"] in hops}
     acls = _acl.of_subnets(case.aws, subnets)
-    chosen, left = _chosen(case, peers)
+    chosen, left, unseen = _chosen(case, peers)
     rules, checks, refused = _rules(case, acls, chosen)
     chosen, left = [peer for peer in chosen if peer not in refused], [*left, *refused]
     edited = [acl for acl in acls if acl["NetworkAclId"] in {rule.acl for rule in rules}]
     return Look(
         changes=tuple(rule.change for rule in rules),
         blast_radius=tuple(_felt(acl, rules) for acl in edited),
-        preflight=(_told(hops, chosen, left), *checks, *_endpoints_told(endpoints)),
+        preflight=(_told(hops, chosen, left), *checks, *unseen, *_endpoints_told(endpoints)),
         resources={acl["NetworkAclId"]: tags(acl) for acl in edited},
         networks=tuple(dict.fromkeys(rule.network for rule in rules)),
     )
@@ -112,9 +114,10 @@ def _read(case: Case, acl: str) -> dict[str, Any]:
 
 
 def _tracked(case: Case) -> tuple[dict[str, list[str]], list[str]]:
-    """Return what makes the connections of each interface always tracked, and PrivateLink's ends.
+    """Return what makes the connections of each interface always tracked, and AWS's own ends.
 
-    An interface of which nothing is always tracked is left out.
+    These are the endpoints of PrivateLink and DynamoDB. An interface of which nothing is always
+    tracked is left out.
     """
     vpcs = {interface["VpcId"] for interface in case.interfaces}
     tables, managed = case.aws.together(lambda: case.tables, partial(_managed, case, vpcs))
@@ -128,15 +131,36 @@ def _tracked(case: Case) -> tuple[dict[str, list[str]], list[str]]:
         around.append("its security groups (nothing takes it off the tracking)")
     found = {i["NetworkInterfaceId"]: [*_hops(i, tables), *around] for i in case.interfaces}
     endpoints = [i["NetworkInterfaceId"] for i in managed if i["InterfaceType"] == _ENDPOINT]
+    endpoints += _of_dynamodb(case, tables)
     return {interface: names for interface, names in found.items() if names}, endpoints
+
+
+def _of_dynamodb(case: Case, tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the gateway endpoints that the interfaces reach DynamoDB by; those of S3 are apart."""
+    own = [table for i in case.interfaces for table in _tables_of(i, tables)]
+    routes = [r for table in own for r in table["Routes"] if r.get("DestinationPrefixListId")]
+    if not routes:
+        return []
+    lists = _unless_denied(partial(_ours.service_lists, case.aws), {})
+    return list(
+        dict.fromkeys(
+            route["GatewayId"]
+            for route in routes
+            if lists.get(route["DestinationPrefixListId"], "").endswith(".dynamodb")
+        )
+    )
 
 
 def _balanced(case: Case) -> tuple[str, ...]:
     # What cannot be seen of load balancers is said by their own part, and does not keep this one.
+    return _unless_denied(partial(_serving.tracked, case), ())
+
+
+def _unless_denied(read: Callable[[], T], otherwise: T) -> T:
     try:
-        return _serving.tracked(case)
+        return read()
     except (CloudError, Refused):
-        return ()
+        return otherwise
 
 
 def _live(case: Case, interfaces: Sequence[str]) -> list[Address]:
@@ -150,10 +174,16 @@ def _plain(address: Address) -> Address:
     return mapped or address
 
 
-def _chosen(case: Case, peers: Sequence[Address]) -> tuple[list[Address], list[Address]]:
-    """Return which peers to deny, and which not: our own, private ones, and those too many."""
+def _chosen(
+    case: Case, peers: Sequence[Address]
+) -> tuple[list[Address], list[Address], tuple[Check, ...]]:
+    """Return which peers to deny, which not, and what could not be seen of whose they are.
+
+    Whoever shares the subnet needs our own ones, private ones, and the services of AWS. Those that
+    the policy protects would have the guard rails forbid all of the isolation.
+    """
     if not peers:
-        return [], []
+        return [], [], ()
     vpcs = {interface["VpcId"] for interface in case.interfaces}
     found, elastic, gateways = case.aws.together(
         partial(_network.by_filter, case.aws, "DescribeVpcs", "vpc-id", vpcs),
@@ -161,9 +191,17 @@ def _chosen(case: Case, peers: Sequence[Address]) -> tuple[list[Address], list[A
         partial(case.aws.pages, "ec2", "DescribeNatGateways", "NatGateways"),
     )
     ours = {**_ours.networks(found), **_ours.addresses(case.interfaces, elastic, gateways)}
-    kept = [*ours, *(network for network, _ in RESERVED)]
+    services, unseen = _services(case)
+    kept = [*ours, *services, *case.aws.protected, *(network for network, _ in RESERVED)]
     chosen = [peer for peer in peers if not any(peer in network for network in kept)][:MOST]
-    return chosen, [peer for peer in peers if peer not in chosen]
+    return chosen, [peer for peer in peers if peer not in chosen], unseen
+
+
+def _services(case: Case) -> tuple[dict[Network, str], tuple[Check, ...]]:
+    try:
+        return _ours.services(case.aws), ()
+    except CloudError as error:
+        return {}, (Check(name="addresses of AWS services", ok=False, detail=str(error)),)
 
 
 def _told(
@@ -176,7 +214,8 @@ def _told(
     else:
         detail += "; no address is known that could be denied in the network ACL"
     if left:
-        detail += f"; not cut, being private, ours or too many: {', '.join(map(str, left))}"
+        kinds = "private, ours, protected, of AWS or too many"
+        detail += f"; not cut, being {kinds}: {', '.join(map(str, left))}"
     return Check(name=_NAME, ok=bool(chosen) and not left, detail=detail)
 
 
@@ -184,9 +223,9 @@ def _endpoints_told(endpoints: Sequence[str]) -> tuple[Check, ...]:
     if not endpoints:
         return ()
     detail = (
-        f"connections with PrivateLink ({', '.join(endpoints)}) are always tracked: what the"
-        " instance has open with AWS's services there lives until it falls idle, so revoke its"
-        " credentials too"
+        f"connections with PrivateLink and DynamoDB ({', '.join(endpoints)}) are always tracked:"
+        " what the instance has open with AWS's services there lives until it falls idle, so revoke"
+        " its credentials too"
     )
     return (Check(name=_NAME, ok=False, detail=detail),)
 

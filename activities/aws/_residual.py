@@ -1,43 +1,29 @@
 """The residual-access statement: what each kind of credential of a principal can still do.
 
-To it belong the role sessions that a principal began: they outlive what it began them with.
+To it belongs what no denial of its own reaches: role sessions that it began, which outlive what it
+began them with, and who believes STS that it is who it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
-from activities.aws import _denials, _roles
+from activities.aws import _chain, _clusters, _denials, _roles
+from activities.aws._chain import CHAINED, LONGEST, LONGEST_TOKEN, Origin, Sessions
+from activities.aws._clusters import Clusters
 from activities.aws._denials import Denial
-from activities.aws._reading import counted
-from activities.aws._trail import Event, lookup
-from activities.aws._users import ACTIVE, CREDENTIALS, Held
+from activities.aws._identity_center import Others
+from activities.aws._reading import counted, named
+from activities.aws._users import ACTIVE, CREDENTIALS, KEY, Held
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError
-from firedoor.model.finding import PrincipalType
 from firedoor.model.plan import Check, Residual
-
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_request.html
-LONGEST_TOKEN = timedelta(hours=36)
 
 # A set of credentials of the metadata service; it hands out the next before that.
 HANDED_OUT = timedelta(hours=6)
 
 ALL_DENIED = "denied everything"
-
-# A role session lasts as long at most, whatever the role says.
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_manage-assume.html
-LONGEST = timedelta(hours=12)
-
-CHAINED = timedelta(hours=1)
-"""How long a session lasts at most that was begun in another session."""
-
-GLOBAL_ENDPOINT = {"aws": "us-east-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
-"""Where the calls are recorded that went to no region's own STS."""
-
-BEGINNINGS = ("AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity")
 
 
 @dataclass(frozen=True)
@@ -60,110 +46,72 @@ class Denied:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Who begins sessions: a user, a role, or one session of a role."""
+class Beyond:
+    """What no denial to a principal reaches."""
 
-    type: PrincipalType
-    name: str
-    session: str = ""
-
-    def began(self, identity: Mapping[str, Any]) -> bool:
-        """Say whether a record's `userIdentity` is this one."""
-        if self.type is PrincipalType.USER:
-            # So too with the credentials of GetSessionToken; those of GetFederationToken cannot.
-            return identity.get("type") == "IAMUser" and identity.get("userName") == self.name
-        issuer = (identity.get("sessionContext") or {}).get("sessionIssuer") or {}
-        session = str(identity.get("principalId", "")).partition(":")[2]
-        return issuer.get("userName") == self.name and self.session in {"", session}
+    sessions: Sessions
+    clusters: Clusters
 
 
-@dataclass(frozen=True)
-class Session:
-    """A session of a role, and when it ends at the latest."""
-
-    role: str
-    name: str
-    ends: datetime
-
-
-@dataclass(frozen=True)
-class Sessions:
-    """The sessions that CloudTrail knows of; `gap` says why there may be more."""
-
-    known: tuple[Session, ...]
-    where: str
-    gap: str = ""
-
-
-def begun_by(origin: Origin, aws: Aws, now: datetime, *, everywhere: bool = False) -> Sessions:
-    """Read the role sessions that somebody began and that may still live.
-
-    Looked up is where most begin, in our own region and at STS's global endpoint, or everywhere.
-    `gap` says where CloudTrail could not be read, or held more than is read of it.
-    """
-    # What is chained ends within an hour; only a user's own sessions can be longer.
-    longest = LONGEST if origin.type is PrincipalType.USER else CHAINED
-    name = origin.name if origin.type is PrincipalType.USER else origin.session
-    attribute, value = ("Username", name) if name else ("EventName", "AssumeRole")
+def beyond(
+    origin: Origin, arn: str, aws: Aws, now: datetime, *, everywhere: bool = False
+) -> Beyond:
+    """Read what no denial reaches, in the regions where most happens or in all."""
     try:
-        regions = _regions(aws) if everywhere else _usual(aws)
+        regions = _regions(aws) if everywhere else _chain.usual(aws)
     except CloudError as error:
-        return Sessions((), "", f"the regions could not be read: {error}")
-    events, gap = _looked_up(aws, regions, attribute, value, now - longest, now)
-    found = (_session(event, origin) for event in events)
-    known = {(s.role, s.name): s for s in found if s and s.ends > now}
-    where = f"{len(regions)} regions" if len(regions) > 2 else ", ".join(regions)
-    return Sessions(tuple(known.values()), where, gap)
+        gap = f"the regions could not be read: {error}"
+        return Beyond(Sessions((), aws.account, "", gap), Clusters((), "", gap))
+    sessions = _chain.begun_by(origin, aws, now, regions)
+    return Beyond(sessions, _clusters.letting_in(arn, aws, regions))
 
 
-def federated_by(name: str, aws: Aws, now: datetime) -> str | None:
-    """Return the user that got the federation token of a name; None if CloudTrail has none."""
-    # Federation tokens last for 36 hours at most.
-    since = now - timedelta(hours=36)
-    asked_for = ("EventName", "GetFederationToken")
-    events, _ = _looked_up(aws, _usual(aws), *asked_for, since, now)
-    for event in events:
-        asked = event.record.get("requestParameters") or {}
-        if asked.get("name") == name and event.who.get("type") == "IAMUser" and not event.error:
-            return str(event.who["userName"])
-    return None
-
-
-def of_user(held: Held, denied: Denied, sessions: Sessions) -> tuple[Residual, ...]:
+def of_user(held: Held, denied: Denied, beyond: Beyond) -> tuple[Residual, ...]:
     """Say what the credentials of a user can still do."""
+    tokens = [_tokens(kind, denied) for kind in ("GetSessionToken", "GetFederationToken")]
+    long_lived = _long_lived(held, denied)
+    keys = held.credentials[KEY]
+    on = keys is None or any(key["Status"] == ACTIVE for key in keys)
     return (
-        *_long_lived(held, denied),
+        *long_lived,
         _password(held, denied),
-        *(_tokens(kind, denied) for kind in ("GetSessionToken", "GetFederationToken")),
+        *tokens,
+        _signed([*long_lived, *tokens]),
         *_devices(held, denied),
-        *_begun(sessions, denied.now, LONGEST),
+        _believed(beyond.clusters, None if on else denied.now + LONGEST_TOKEN),
+        *_begun(beyond.sessions, denied.now, LONGEST),
     )
 
 
 def of_role(
     role: Mapping[str, Any],
     denied: Denied,
-    sessions: Sessions,
+    beyond: Beyond,
     *,
     trust: str,
     instances: str,
 ) -> tuple[Residual, ...]:
     """Say what the sessions of a role can still do, by its denials and its trust policy."""
     longest = timedelta(seconds=role.get("MaxSessionDuration", 3_600))
+    old = _old(denied, longest)
+    ended = _roles.is_narrowed(trust) and not _roles.excepted(trust)
     return (
-        _old(denied, longest),
+        old,
         _new(denied, longest, trust),
         _handed_out(denied, trust, instances),
-        *_begun(sessions, denied.now, CHAINED),
+        _signed([old]),
+        _believed(beyond.clusters, denied.now + max(longest, HANDED_OUT) if ended else None),
+        *_begun(beyond.sessions, denied.now, CHAINED),
     )
 
 
-def of_one(what: str, denied: bool, sessions: Sessions, now: datetime) -> tuple[Residual, ...]:
+def of_one(what: str, denied: bool, beyond: Beyond, now: datetime) -> tuple[Residual, ...]:
     """Say what the credentials can still do that one instance or function was handed."""
     state = f"{ALL_DENIED}, wherever it is used" if denied else "works, and is renewed"
     return (
         Residual(credential=what, state=state, open=not denied),
-        *_begun(sessions, now, CHAINED),
+        _believed(beyond.clusters, None),  # it is handed the next ones all the same
+        *_begun(beyond.sessions, now, CHAINED),
     )
 
 
@@ -173,9 +121,14 @@ def of_deleted(sessions: Sessions, now: datetime) -> tuple[Residual, ...]:
 
 
 def of_permission_set(
-    label: str, cutoff: datetime | None, denied: bool, now: datetime
+    label: str,
+    cutoff: datetime | None,
+    denied: bool,
+    others: Others,
+    beyond: Beyond,
+    now: datetime,
 ) -> tuple[Residual, ...]:
-    """Say what a user of IAM Identity Center can still do through a permission set."""
+    """Say what a user of IAM Identity Center can still do, by a permission set and beside it."""
     sessions = f"role sessions of {label}"
     if cutoff and denied:
         sessions += f" begun before {_denials.instant(cutoff)}"
@@ -194,6 +147,9 @@ def of_permission_set(
             state=works if cutoff else f"{works}, which are denied in {label}",
             open=True,
         ),
+        _others(others, now),
+        _believed(beyond.clusters, None),
+        *_begun(beyond.sessions, now, CHAINED),
     )
 
 
@@ -305,13 +261,57 @@ def _handed_out(denied: Denied, trust: str, instances: str) -> Residual:
     return Residual(credential=credential, state=state, until=until, open=until is not None)
 
 
+def _others(others: Others, now: datetime) -> Residual:
+    """Say through which other permission sets somebody can act; each is a role of its own."""
+    credential = f"role sessions of {others.user or 'whoever acted'} by other permission sets"
+    if others.known:
+        state = f"are not denied: revoke {', '.join(others.known)} too"
+    elif others.gap:
+        state = f"not known: {others.gap}"
+    else:
+        return Residual(credential=credential, state="none is assigned", open=False)
+    return Residual(credential=credential, state=state, until=now + LONGEST, open=True)
+
+
+def _signed(signers: Sequence[Residual]) -> Residual:
+    """Say what becomes of URLs that were signed beforehand: they work as what signed them does."""
+    credential = "URLs that it signed beforehand"
+    live = [one for one in signers if one.open]
+    if not live:
+        return Residual(credential=credential, state="dead with what signed them", open=False)
+    ends = [one.until for one in live]
+    return Residual(
+        credential=credential,
+        state=f"work as long as what signed them: {named([one.credential for one in live])}",
+        until=max(end for end in ends if end) if all(ends) else None,
+        open=True,
+    )
+
+
+def _believed(clusters: Clusters, until: datetime | None) -> Residual:
+    """Say who lets a principal in that proves who it is, whatever it is denied."""
+    credential = "proof of who it is, by sts:GetCallerIdentity"
+    unseen = "aws-auth maps, and others that believe it, are not looked at"
+    if clusters.known:
+        state = (
+            f"can be denied to nobody, and lets into EKS: delete its access entry of"
+            f" {', '.join(clusters.known)}; {unseen}"
+        )
+        return Residual(credential=credential, state=state, until=until, open=True)
+    if clusters.gap:
+        state = f"can be denied to nobody; whom it lets in is not known: {clusters.gap}"
+        return Residual(credential=credential, state=state, until=until, open=True)
+    state = f"lets into no EKS cluster of {clusters.where} by an access entry; {unseen}"
+    return Residual(credential=credential, state=state, open=False)
+
+
 def _begun(sessions: Sessions, now: datetime, longest: timedelta) -> list[Residual]:
     """Say which sessions of other roles live on, whatever is denied to who began them."""
     credential = "sessions of other roles that it began"
     found = [
         Residual(
-            credential=f"{session.role} session {session.name}",
-            state="lives on: revoke that role too",
+            credential=session.label(sessions.account),
+            state=_lives_on(session.by),
             until=session.ends,
             open=True,
         )
@@ -335,43 +335,15 @@ def _begun(sessions: Sessions, now: datetime, longest: timedelta) -> list[Residu
     ]
 
 
+def _lives_on(by: str) -> str:
+    begun = f", begun by {by}" if by else ""
+    return f"lives on{begun}, and can begin others: revoke that role too"
+
+
 def _and_denied(denied: Denied) -> str:
     return f", and {ALL_DENIED}" if denied.all else ""
-
-
-def _usual(aws: Aws) -> list[str]:
-    return sorted({aws.region, GLOBAL_ENDPOINT.get(aws.partition, aws.region)})
 
 
 def _regions(aws: Aws) -> list[str]:
     described = aws.client("ec2").describe_regions()["Regions"]
     return sorted(region["RegionName"] for region in described)
-
-
-def _looked_up(
-    aws: Aws, regions: list[str], attribute: str, value: str, since: datetime, now: datetime
-) -> tuple[list[Event], str]:
-    """Return the newest events of some regions, and why there may be more."""
-
-    def look(region: str) -> tuple[tuple[Event, ...], str]:
-        try:
-            events, complete = lookup(aws.elsewhere(region=region), attribute, value, since, now)
-        except CloudError as error:
-            return (), f"CloudTrail of {region} could not be read: {error}"
-        return events, "" if complete else f"CloudTrail of {region} holds more than is read of it"
-
-    found = aws.together(*(partial(look, region) for region in regions))
-    gaps = [gap for _, gap in found if gap]
-    more = f", and so of {len(gaps) - 1} more regions" if len(gaps) > 1 else ""
-    return [event for events, _ in found for event in events], f"{gaps[0]}{more}" if gaps else ""
-
-
-def _session(event: Event, origin: Origin) -> Session | None:
-    """Return the session that an event began, if it did, and for this origin."""
-    if event.name not in BEGINNINGS or event.error or not origin.began(event.who):
-        return None
-    asked = event.record.get("requestParameters") or {}
-    lasts = timedelta(seconds=int(asked.get("durationSeconds") or CHAINED.total_seconds()))
-    role = str(asked.get("roleArn", "an unknown role")).rpartition("/")[2]
-    name = str(asked.get("roleSessionName", ""))
-    return Session(role=f"role/{role}", name=name, ends=event.at + lasts)

@@ -56,7 +56,8 @@ def read(aws: Aws, vpc: str) -> Installed:
         domains=_domains(aws, found_list["Id"]) if found_list else (),
         group=found_group,
         rule=next(
-            (r for r in rules if found_list and r["FirewallDomainListId"] == found_list["Id"]), None
+            (r for r in rules if found_list and r.get("FirewallDomainListId") == found_list["Id"]),
+            None,
         ),
         association=next(
             (a for a in associations(aws, vpc) if found_group and _of(a, found_group["Id"])), None

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from activities.aws import _denials, _identity, _identity_center, _roles, _users
+from activities.aws import _clusters, _denials, _identity, _identity_center, _roles, _users
 from activities.aws._identity_center import IdentityCenter
 from activities.aws._reading import or_none
 from activities.aws._residual import Denied
@@ -36,6 +36,7 @@ READS = (
     "ec2:DescribeIamInstanceProfileAssociations",
     "ec2:DescribeInstances",
     "ec2:DescribeRegions",
+    *_clusters.PERMISSIONS,
     "iam:GetAccessKeyLastUsed",
     "iam:GetInstanceProfile",
     "iam:GetLoginProfile",
@@ -50,8 +51,10 @@ READS = (
     "iam:ListServiceSpecificCredentials",
     "iam:ListSigningCertificates",
     "lambda:GetFunctionConfiguration",
+    "sso:DescribePermissionSet",
     "sso:DescribePermissionSetProvisioningStatus",
     "sso:GetInlinePolicyForPermissionSet",
+    "sso:ListAccountAssignmentsForPrincipal",
     "sso:ListPermissionSetProvisioningStatus",
 )
 """The permissions that it takes to see what a plan is about."""

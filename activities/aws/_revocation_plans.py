@@ -18,9 +18,9 @@ from activities.aws import (
     _usage,
     _users,
 )
+from activities.aws._chain import Origin
 from activities.aws._denials import instant
 from activities.aws._reading import GONE, counted, or_none, tags, terminated
-from activities.aws._residual import Origin
 from activities.aws._revocation import ASSOCIATION, HANDED, OWNER, SESSION, Params
 from activities.aws._users import Held
 from firedoor.cloud.aws import Aws
@@ -63,14 +63,14 @@ def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
         partial(_users.held, name, aws),
         partial(_denials.existing, aws, "User", name),
         partial(_identity.if_allowed, partial(_users.attached, name, aws)),
-        partial(_residual.begun_by, Origin(PrincipalType.USER, name), aws, target.at),
+        partial(_residual.beyond, Origin(PrincipalType.USER, name), user["Arn"], aws, target.at),
     ]
-    held, (policies, unlisted), attached, sessions = aws.together(*reads)
+    held, (policies, unlisted), attached, beyond = aws.together(*reads)
     denies_all = params.deny_all is not False
     denied = _denials.changes(label, _revocation.wanted(target, params, denies_all), policies)
     off, mfa = _users.turned_off(held), _users.unenrolled(held, params.enrolled_since)
     left = _residual.of_user(
-        held.after((*off, *mfa)), _revocation.denied(policies, denied, target.at), sessions
+        held.after((*off, *mfa)), _revocation.denied(policies, denied, target.at), beyond
     )
     ended = _revocation.ended(target, params, denies_all)
     made = _revocation.made(
@@ -231,17 +231,17 @@ def _plan_role(target: Target, params: Params, role: dict[str, Any], aws: Aws) -
         partial(_denials.existing, aws, "Role", name),
         partial(_roles.attached, name, aws),
         partial(_roles.instances_told, name, aws),
-        partial(_residual.begun_by, Origin(PrincipalType.ROLE, name), aws, target.at),
+        partial(_residual.beyond, Origin(PrincipalType.ROLE, name), role["Arn"], aws, target.at),
         partial(_usage.used, aws, target.at, roles=[name]),
     ]
-    (policies, unlisted), attached, instances, sessions, used = aws.together(*reads)
+    (policies, unlisted), attached, instances, beyond, used = aws.together(*reads)
     denies_all = bool(params.deny_all)
     denied = _denials.changes(label, _revocation.wanted(target, params, denies_all), policies)
     narrowed = _roles.narrowing(label, document, params.trusted) if params.narrow_trust else ()
     left = _residual.of_role(
         role,
         _revocation.denied(policies, denied, target.at),
-        sessions,
+        beyond,
         trust=str(narrowed[0].after) if narrowed else document,
         instances=instances,
     )
@@ -311,6 +311,9 @@ def _plan_permission_set(
         return _revocation.refused(target, params, why, todo)
     there = aws.elsewhere(account=center.account, region=center.region)
     deny_all_of = _identity_center.statement(cutoff, found.user_id)
+    others = _identity_center.others(center, found.instance, found.arn, deny_all_of, aws)
+    origin = Origin(PrincipalType.ROLE, role["RoleName"])
+    beyond = _residual.beyond(origin, role["Arn"], aws, target.at)
     changes, too_long = _identity_center.changes(label, found, deny_all_of, aws)
     made = _revocation.made(
         target,
@@ -327,7 +330,7 @@ def _plan_permission_set(
             f"provisioning {found.label} also carries out other changes of it that are waiting",
         ),
         preflight=_residual.checks(
-            _residual.of_permission_set(found.label, cutoff, True, target.at)
+            _residual.of_permission_set(found.label, cutoff, True, others, beyond, target.at)
         ),
         touched=Touched(resources={label: tags(role), found.label: {}}, principals=(role["Arn"],)),
         refusals=(too_long,) if too_long else (),
@@ -357,12 +360,18 @@ def _made(
     reads: list[Callable[[], Any]] = [
         partial(_denials.existing, aws, "Role", name, wanted),
         partial(_roles.attached, name, aws),
-        partial(_residual.begun_by, Origin(PrincipalType.ROLE, name, session), aws, target.at),
+        partial(
+            _residual.beyond,
+            Origin(PrincipalType.ROLE, name, session),
+            role["Arn"],
+            aws,
+            target.at,
+        ),
     ]
-    (policies, unlisted), attached, sessions = aws.together(*reads)
+    (policies, unlisted), attached, beyond = aws.together(*reads)
     denied = _denials.changes(label, wanted, policies)
     handed = f"what {id} is handed as {label}"
-    left = _residual.of_one(handed, True, sessions, target.at)
+    left = _residual.of_one(handed, True, beyond, target.at)
     return _revocation.made(
         target,
         params,

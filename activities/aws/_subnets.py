@@ -12,7 +12,7 @@ from activities.aws._packet import Packet
 from activities.aws._reading import strings, tags
 from firedoor.action import outstanding, restorable
 from firedoor.cloud.aws import Aws, Permit
-from firedoor.errors import CloudError, NotFound, PlanStale
+from firedoor.errors import CloudError, NotFound, PlanStale, QuotaExceeded
 from firedoor.model.plan import Call, Change, Check, Outcome, Plan
 
 ALWAYS = (
@@ -45,7 +45,7 @@ def denial(
     return Parts(
         lease=f"{id}/{network}",
         places=f"{id} (rule {places}){whose}",
-        before={"layer": "acl", "subnets": [*used], "balancer": balancer},
+        before={"layer": "acl", "subnets": [*used], "balancer": balancer, "limit": limit},
         changes=tuple(rule.change for rule in rules),
         calls=tuple(rule.creation for rule in rules),
         undo=tuple(rule.deletion for rule in reversed(rules)),
@@ -112,6 +112,11 @@ def network_of(plan: Plan) -> Network:
     return ip_network(str(plan.params["address"]))
 
 
+def _filled(plan: Plan) -> str:
+    # Another plan finds the next layer, or joins blocks.
+    return f"others filled {acl_of(plan)} after planning"
+
+
 def _moved(plan: Plan, acl: dict[str, Any]) -> list[str]:
     return [s for s in strings(plan.before["subnets"]) if s not in _acl.subnets(acl)]
 
@@ -124,6 +129,8 @@ def _expect_as_planned(plan: Plan, acl: dict[str, Any]) -> None:
     network = network_of(plan)
     for call in plan.calls:
         number, egress = call.parameters["RuleNumber"], bool(call.parameters["Egress"])
+        if _acl.is_full(acl, network, int(str(plan.before["limit"])), egress=egress):
+            raise PlanStale(_filled(plan))
         first = _acl.first_allow(acl, network, egress=egress)
         if first is not None and first < int(str(number)):
             raise PlanStale(
@@ -136,13 +143,19 @@ def _create(plan: Plan, todo: Sequence[Change], permit: Permit, aws: Aws) -> Non
     taken = [error for error in aws.together(*(partial(_add, c, aws) for c in calls)) if error]
     if not taken:
         return
+    # PlanStale would say that nothing was done.
+    begun = any(call.outcome is Outcome.OK for call in permit.made)
+    if full := [error for error in taken if isinstance(error, QuotaExceeded)]:
+        if begun:
+            raise full[0]
+        raise PlanStale(_filled(plan)) from full[0]
     # Somebody was faster, which is fine if it was with the same rule.
     now = _acl.state(_acl.read(aws, acl_of(plan)))
     others = [c for c in todo if now.get((c.resource, c.attribute)) != c.after]
     if not others:
         return
-    if any(call.outcome is Outcome.OK for call in permit.made):
-        raise taken[0]  # PlanStale would say that nothing was done
+    if begun:
+        raise taken[0]
     raise PlanStale(f"{others[0].resource} {others[0].attribute} was taken by another rule")
 
 
@@ -150,7 +163,7 @@ def _add(call: Call, aws: Aws) -> CloudError | None:
     try:
         aws.call(call)
     except CloudError as error:
-        if error.code != "NetworkAclEntryAlreadyExists":
+        if error.code != "NetworkAclEntryAlreadyExists" and not isinstance(error, QuotaExceeded):
             raise
         return error
     return None

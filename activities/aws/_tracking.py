@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from activities.aws._case import Case
-from activities.aws._isolation import Look, Part, call
+from activities.aws._isolation import Look, Part, call, members
 from firedoor.action import State
-from firedoor.errors import CloudError
+from firedoor.errors import CloudError, Refused
 from firedoor.model.plan import Call, Change, Check
 
 ATTRIBUTE = "idle timeouts of connections"
@@ -24,15 +24,16 @@ DEFAULTS: dict[str, JsonValue] = {
     "UdpStreamTimeout": 180,
     "UdpTimeout": 30,
 }
-"""What holds on an interface that says nothing; on the latest types TCP's is shorter."""
+"""What holds on an interface that says nothing, if its type does not say otherwise."""
 
 
 def look(case: Case) -> Look:
     """Shorten the timeouts of each interface, where the instance's type lets them be set."""
-    kind = str((case.instance or {}).get("InstanceType", ""))
-    if why := _not_settable(case, kind):
+    try:
+        defaults = _defaults(case, str((case.instance or {}).get("InstanceType", "")))
+    except (CloudError, Refused) as error:
         name = "idle timeouts of connections can be set"
-        return Look(preflight=(Check(name=name, ok=False, detail=why),))
+        return Look(preflight=(Check(name=name, ok=False, detail=str(error)),))
     changes = tuple(
         Change(
             resource=interface["NetworkInterfaceId"],
@@ -41,26 +42,23 @@ def look(case: Case) -> Look:
             after=SHORTEST,
         )
         for interface in case.interfaces
-        if (before := timeouts(interface)) != SHORTEST
+        if (before := {**defaults, **_set_on(interface)}) != SHORTEST
     )
     unset = [
-        interface["NetworkInterfaceId"]
-        for interface in case.interfaces
-        if not interface.get("ConnectionTrackingConfiguration")
+        interface["NetworkInterfaceId"] for interface in case.interfaces if not _set_on(interface)
     ]
     lost = f"That idle timeouts were never set on {', '.join(unset)}: undo sets AWS's defaults"
     return Look(changes=changes, lost=(lost,) if unset and changes else ())
 
 
-def timeouts(interface: Mapping[str, Any]) -> dict[str, JsonValue]:
-    """Return the timeouts that hold on an interface, in seconds."""
-    return {**DEFAULTS, **(interface.get("ConnectionTrackingConfiguration") or {})}
-
-
 def now(case: Case, changes: Sequence[Change]) -> State:
-    """Read the timeouts of the interfaces, detached ones too."""
-    ids = [change.resource for change in changes]
-    return {(i["NetworkInterfaceId"], ATTRIBUTE): timeouts(i) for i in case.named(ids)}
+    """Read the timeouts of the interfaces, detached ones too; where none was set, none changed."""
+    before = {change.resource: members(change.before) for change in changes}
+    return {
+        (id, ATTRIBUTE): {**before[id], **_set_on(interface)}
+        for interface in case.named(before)
+        if (id := interface["NetworkInterfaceId"])
+    }
 
 
 def make(change: Change) -> tuple[Call, ...]:
@@ -92,16 +90,22 @@ def _set(interface: str, value: JsonValue) -> tuple[Call, ...]:
     )
 
 
-def _not_settable(case: Case, kind: str) -> str:
+def _set_on(interface: Mapping[str, Any]) -> dict[str, JsonValue]:
+    return dict(interface.get("ConnectionTrackingConfiguration") or {})
+
+
+def _defaults(case: Case, kind: str) -> dict[str, JsonValue]:
+    """Return what holds on an interface that says nothing, on a type where it can be set.
+
+    Raises `Refused` where it cannot.
+    """
     # DescribeInstances says xen of Nitro too; only the type tells.
-    try:
-        answer = case.aws.client("ec2").describe_instance_types(InstanceTypes=[kind])
-    except CloudError as error:
-        return f"whether {kind} is a Nitro type could not be read: {error}"
-    (found,) = answer["InstanceTypes"]
-    if found.get("Hypervisor") == "nitro" or found.get("BareMetal"):
-        return ""
-    return (
-        f"{kind} is not a Nitro type, so what EC2 tracks is forgotten only after"
-        f" {DEFAULTS['TcpEstablishedTimeout']} idle seconds"
-    )
+    (found,) = case.aws.client("ec2").describe_instance_types(InstanceTypes=[kind])["InstanceTypes"]
+    if found.get("Hypervisor") != "nitro" and not found.get("BareMetal"):
+        raise Refused(
+            f"{kind} is not a Nitro type, so what EC2 tracks is forgotten only after"
+            f" {DEFAULTS['TcpEstablishedTimeout']} idle seconds"
+        )
+    # From the sixth version of Nitro on, TCP's is 350 s.
+    said = (found.get("NetworkInfo") or {}).get("ConnectionTrackingConfiguration") or {}
+    return {name: said.get(f"Default{name}", usual) for name, usual in DEFAULTS.items()}

@@ -182,6 +182,12 @@ def lookup(
     return tuple(events), False
 
 
+def begun(item: Mapping[str, Any]) -> str:
+    """Return the name of the session of a role that began with an item of LookupEvents, or none."""
+    event = _event(item)
+    return _session(event) if _begins(event) else ""
+
+
 @dataclass(frozen=True)
 class _Found:
     """What the history of one region holds of an actor."""
@@ -254,7 +260,7 @@ def _sessions(
     arn = known.get("Arn", f"arn:{aws.partition}:iam::{aws.account}:role/{role}")
     by = ("ResourceName", str(arn))
     events = _beginnings(aws, regions, by, since, until, f"role {role}")
-    names = {_session(e) for e in events if e.name.startswith("AssumeRole") and not e.error}
+    names = {_session(event) for event in events if _begins(event)}
     if "" in names:
         raise Refused(f"a session of role {role} has a name that CloudTrail does not show")
     used = (known.get("RoleLastUsed") or {}).get("LastUsedDate")
@@ -279,6 +285,10 @@ def _beginnings(
     if any(not complete for _, complete in filter(None, found)):
         raise Refused(f"sessions of {whose} begin too often to look them all up")
     return [event for events, _ in filter(None, found) for event in events]
+
+
+def _begins(event: Event) -> bool:
+    return event.name.startswith("AssumeRole") and not event.error
 
 
 def _session(event: Event) -> str:

@@ -183,12 +183,13 @@ def look(plan: Plan, aws: Aws) -> tuple[Check, ...]:
 def let_in(plan: Plan, aws: Aws, since: datetime) -> datetime | None:
     """Return when the address was last let in, as far as the sampled requests show.
 
+    Raises `Refused` if the web ACL keeps no samples, as their silence would say nothing.
     https://docs.aws.amazon.com/waf/latest/APIReference/API_GetSampledRequests.html
     """
     now = datetime.now(UTC)
-    acl, network = _web_acl(plan, aws), _network(plan)
-    if acl is None:
-        return None
+    acl = _existing(_web_acl(plan, aws), _named(plan)["Name"])
+    if not acl["VisibilityConfig"]["SampledRequestsEnabled"]:
+        raise Refused(f"web ACL {acl['Name']} keeps no samples of requests: turn that on in it")
     window = {"StartTime": max(since, now - LONGEST_SAMPLE), "EndTime": now}
     answer = _client(aws, _scope(plan)).get_sampled_requests(
         WebAclArn=acl["ARN"],
@@ -201,8 +202,7 @@ def let_in(plan: Plan, aws: Aws, since: datetime) -> datetime | None:
         (
             one["Timestamp"]
             for one in answer["SampledRequests"]
-            if one.get("Action") == "ALLOW"
-            and _acl.covers(network, ip_network(one["Request"]["ClientIP"]))
+            if one.get("Action") == "ALLOW" and _is_from(one["Request"], plan)
         ),
         default=None,
     )
@@ -415,6 +415,24 @@ def _of_set(aws: Aws, arn: str) -> list[str]:
     name, id = arn.split("/")[-2:]
     found = _client(aws, scope).get_ip_set(Name=name, Id=id, Scope=scope)
     return strings(found["IPSet"]["Addresses"])
+
+
+def _is_from(request: Mapping[str, Any], plan: Plan) -> bool:
+    """Return whether a request is from the address, by the same signs as our rule goes by."""
+    signs = [request["ClientIP"]]
+    if plan.before["forwarded"]:
+        headers = request.get("Headers") or ()
+        forwarded = [h["Value"] for h in headers if h["Name"].lower() == "x-forwarded-for"]
+        signs += [value.rpartition(",")[2].strip() for value in forwarded]
+    network = _network(plan)
+    return any(_acl.covers(network, sign) for sign in map(_address, signs) if sign)
+
+
+def _address(text: str) -> Network | None:
+    try:
+        return ip_network(text)
+    except ValueError:
+        return None  # a header says what its sender likes
 
 
 def _guards(plan: Plan, aws: Aws) -> Iterator[Check]:

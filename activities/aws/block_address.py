@@ -18,10 +18,10 @@ from activities.aws._layer import Parts
 from activities.aws._layers import Crossing, Open, Subnets
 from activities.aws._reading import GONE, counted, strings, terminated
 from activities.aws._waf import Door
-from activities.aws._window import Window, pending, proven, silent, stamp, unproven
+from activities.aws._window import Window, in_force, pending, proven, silent, stamp, unproven
 from firedoor.action import Action, Permissions, receipt
 from firedoor.cloud.aws import Aws
-from firedoor.errors import CloudError, Refused
+from firedoor.errors import CloudError, PlanStale, Refused
 from firedoor.guard import WIDEST
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
@@ -385,9 +385,9 @@ class _Planner:
         )
 
     def _joined(self, networks: Sequence[Network], free: int) -> list[Network]:
-        """Join neighbours into blocks; never those with an address of ours or of AWS between."""
+        """Join neighbours into blocks; never those with an address between that we need."""
         widest = self.params.widest if networks[0].version == 4 else self.params.widest_v6
-        kept_out = (*self.around.ours, *self.around.services)
+        kept_out = (*self.around.ours, *self.around.services, *self.aws.protected)
         blocks = _acl.merged(networks, free, widest, kept_out)
         # The blocks that hold most come first: they find the room that there is.
         held = {block: sum(_acl.covers(block, one) for one in networks) for block in blocks}
@@ -565,12 +565,13 @@ def _seeing(plan: Plan, aws: Aws) -> list[dict[str, Any]]:
 def _sampled(plan: Plan, since: datetime, now: datetime, aws: Aws) -> Window:
     """Judge by the requests that WAF samples: flow logs show the denied ones as accepted too."""
     name, length = "sampled requests", settings().proof_window_network
+    since, excused = in_force(aws, since)
     try:
         last = _web.let_in(plan, aws, since)
-    except CloudError as error:
+    except (CloudError, PlanStale, Refused) as error:
         return unproven(name, str(error))
     quiet = max(since, last) if last else since
-    if last and now - last < length:
+    if last and last > excused and now - last < length:
         return unproven(name, f"a request was let in at {stamp(last)}", quiet)
     if now - quiet < length:
         return pending(name, "none was let in so far", quiet, quiet + length)

@@ -250,9 +250,11 @@ def _planned(
     association = installed.association
     protected = association is None or association["MutationProtection"] == "ENABLED"
     listed = ", ".join(names)
+    # A rule that stands answers for all that are on its list.
+    answer = installed.rule["BlockResponse"] if installed.rule else params.response
     return Plan(
         **head,
-        summary=f"Answer queries of {vpc} for {listed} with {params.response}."
+        summary=f"Answer queries of {vpc} for {listed} with {answer}."
         if calls
         else f"{vpc} blocks {listed} already.",
         before={"names": [*names], "ours": ours, "protected": protected},

@@ -10,24 +10,36 @@ from typing import Any
 from pydantic import Field
 
 from activities.aws import _context, _facts, _history
+from activities.aws._reading import counted
 from firedoor import evidence
 from firedoor.action import Action, Permissions, proof, receipt
 from firedoor.cloud.aws import Aws
 from firedoor.model.action import Nature
-from firedoor.model.base import Model
+from firedoor.model.base import Model, UtcDatetime
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Kind
 from firedoor.model.plan import Check, Plan, Proof, Receipt, Target, Verdict
+
+EVENTS_HOURS = 90 * 24
 
 
 class Params(Model):
     """What a runbook may set."""
 
     hours: int = Field(
-        default=24, ge=1, le=90 * 24, description="how far back CloudTrail events are captured"
+        default=EVENTS_HOURS,
+        ge=1,
+        le=EVENTS_HOURS,
+        description="how far back CloudTrail events are captured; its history has 90 days",
+    )
+    access_keys: tuple[str, ...] = Field(
+        default=(), description="ids of keys whose events are captured too; $access_keys"
     )
     flow_hours: int = Field(
         default=3, ge=1, le=72, description="how far back the flows of an instance are captured"
+    )
+    since: UtcDatetime | None = Field(
+        default=None, description="when it began, if flows are to go back from then; $first_seen"
     )
 
 
@@ -41,7 +53,7 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:  # noqa:
             params=params.model_dump(mode="json"),
             summary=(
                 f"Capture what AWS says of {target.subject.kind} {target.subject.id},"
-                f" with its events of the last {params.hours} h."
+                f" with its events of the last {_said(params.hours)}."
             ),
         ),
     )
@@ -75,6 +87,9 @@ def verify(plan: Plan, aws: Aws) -> Proof:  # noqa: ARG001 - the store is asked,
     if proven:
         documents = [json.loads(read[0][0]), *(json.loads(read[-1][0]) for _ in past)]
         proven = bool(documents[0]["captured"])
+        if not any(documents[0]["captured"].values()):
+            said = f"{plan.target.subject.id} does not exist any more: only its past is captured"
+            checks.append(Check(name="subject", ok=False, detail=said))
         # Gaps do not make what was captured less true, but everybody must see them.
         checks += [
             Check(name=name, ok=False, detail=f"not captured: {reason}")
@@ -105,6 +120,10 @@ ACTION = Action(
 )
 
 
+def _said(hours: int) -> str:
+    return f"{hours} h" if hours % 24 else counted(hours // 24, "day")
+
+
 def _past(plan: Plan) -> str:
     """Return under what the evidence of the past is written down."""
     return f"{plan.digest}-history"
@@ -123,10 +142,12 @@ def _present(plan: Plan, aws: Aws) -> list[Evidence]:
 
 def _history_of(plan: Plan, aws: Aws) -> Evidence:
     params, at = Params.model_validate(plan.params), datetime.now(UTC)
+    began = min(plan.target.at, params.since or plan.target.at)
     past = _history.Past(
         events=plan.target.at - timedelta(hours=params.hours),
-        flows=plan.target.at - timedelta(hours=params.flow_hours),
+        flows=began - timedelta(hours=params.flow_hours),
         until=at,
+        keys=params.access_keys,
     )
     captured, missing = _history.capture(plan.target.subject, aws, past)
     return _keep(plan, "history.json", _document(plan, captured, missing, at, aws), at)

@@ -2,8 +2,10 @@
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from activities.aws import (
+    _chain,
     _denials,
     _identity_center,
     _residual,
@@ -13,8 +15,10 @@ from activities.aws import (
     _usage,
     _users,
 )
+from activities.aws._chain import Origin
+from activities.aws._identity_center import IdentityCenter
 from activities.aws._reading import GONE
-from activities.aws._residual import Denied, Origin
+from activities.aws._residual import Denied
 from activities.aws._revocation import ASSOCIATION, HANDED, OWNER, SESSION, Sight
 from activities.aws._revocation import Params as Params
 from activities.aws._trail import Actor, quiet
@@ -38,7 +42,7 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
         case Principal(type=PrincipalType.ROLE):
             return (_revocation_plans.of_role(target, params, _name(target), aws),)
         case Principal(type=PrincipalType.FEDERATED):
-            user = _residual.federated_by(_name(target), aws, target.at)
+            user = _chain.federated_by(_name(target), aws, target.at)
             if user is None:
                 return (_revocation_plans.not_ours(target, params, PrincipalType.FEDERATED),)
             return (_revocation_plans.of_user(target, params, user, aws),)
@@ -120,7 +124,6 @@ ACTION = Action(
             "iam:SimulatePrincipalPolicy",
             "identitystore:ListUsers",
             "lambda:ListTags",
-            "sso:DescribePermissionSet",
             "sso:ListInstances",
             "sso:ListPermissionSets",
             "sts:GetCallerIdentity",
@@ -315,28 +318,30 @@ def _left(plan: Plan, sight: Sight, aws: Aws, now: datetime) -> tuple[Residual, 
     if OWNER not in plan.before:
         return ()
     owner, name = _revocation.owner_of(plan)
+    kind = PrincipalType.USER if owner == "User" else PrincipalType.ROLE
+    origin = Origin(kind, name, str(plan.before.get(SESSION, "")))
+    arn = str(sight.owner["Arn"]) if sight.owner else ""
+    beyond = _residual.beyond(origin, arn, aws, now, everywhere=True)
     if sight.owner is None:
-        kind = PrincipalType.USER if owner == "User" else PrincipalType.ROLE
-        origin = Origin(kind, name, str(plan.before.get(SESSION, "")))
-        return _residual.of_deleted(_residual.begun_by(origin, aws, now, everywhere=True), now)
+        return _residual.of_deleted(beyond.sessions, now)
     denied = Denied(*_denials.in_force(sight.documents), now)
-    if owner == "User" and sight.held:
-        begun = _residual.begun_by(Origin(PrincipalType.USER, name), aws, now, everywhere=True)
-        return _residual.of_user(sight.held, denied, begun)
-    if "center" in plan.before:
-        return _left_by_permission_set(plan, sight, now)
-    origin = Origin(PrincipalType.ROLE, name, str(plan.before.get(SESSION, "")))
-    begun = _residual.begun_by(origin, aws, now, everywhere=True)
-    if handed := plan.before.get(HANDED):
-        is_denied = all(_holds(c, sight) for c in plan.changes)
-        return _residual.of_one(str(handed), is_denied or denied.all, begun, now)
-    trust, instances = _roles.trust(sight.owner), _roles.instances_told(name, aws)
-    return _residual.of_role(sight.owner, denied, begun, trust=trust, instances=instances)
-
-
-def _left_by_permission_set(plan: Plan, sight: Sight, now: datetime) -> tuple[Residual, ...]:
+    if sight.held:
+        return _residual.of_user(sight.held, denied, beyond)
     held = all(_holds(change, sight) for change in plan.changes)
-    return _residual.of_permission_set(plan.lease, _cutoff(plan), held, now)
+    if "center" in plan.before:
+        others = _other_permission_sets(plan, aws)
+        return _residual.of_permission_set(plan.lease, _cutoff(plan), held, others, beyond, now)
+    if handed := plan.before.get(HANDED):
+        return _residual.of_one(str(handed), held or denied.all, beyond, now)
+    trust, instances = _roles.trust(sight.owner), _roles.instances_told(name, aws)
+    return _residual.of_role(sight.owner, denied, beyond, trust=trust, instances=instances)
+
+
+def _other_permission_sets(plan: Plan, aws: Aws) -> _identity_center.Others:
+    center = IdentityCenter.model_validate(plan.before["center"])
+    instance, own = str(plan.before["instance"]), str(plan.before["permission_set"])
+    statement: Any = plan.before["statement"]
+    return _identity_center.others(center, instance, own, statement, aws)
 
 
 def _name(target: Target) -> str:

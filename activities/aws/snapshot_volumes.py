@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from activities.aws import _custody, _keeping, _manifest, _reading, _snapshots
+from activities.aws import _contents, _custody, _keeping, _manifest, _reading, _snapshots
 from activities.aws._custody import Custody, Handover, State
 from activities.aws._reading import GONE, counted, tags, terminated
 from activities.aws._snapshots import MOST_TAGS, ours
@@ -17,6 +17,7 @@ from firedoor.model.action import Barrier, Nature
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Kind
 from firedoor.model.plan import Check, Plan, Proof, Receipt, Target, Touched, Verdict
+from firedoor.settings import settings
 
 
 def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noqa: ARG001 - it has none
@@ -47,6 +48,7 @@ def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noq
                 f"{target.subject.id} goes on; reads and writes of its disks may be slower",
                 f"{_sizes(volumes)} are stored, and charged for, until somebody deletes them",
                 *_keeping.felt(custody),
+                *_read_again(),
             ),
             preflight=(
                 allowed,
@@ -78,8 +80,11 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
             handover = Handover(plan, aws)
         progress = {} if kept else handover.advance()
         if progress and all(one.state is not State.LATER for one in progress.values()):
-            manifest = _manifest.keep(plan, Handover(plan, aws), progress)
-            kept = evidence.record(plan.digest, [manifest])
+            settled = Handover(plan, aws)
+            contents = _contents.hashed(plan, settled)
+            if contents is not None:
+                manifest = _manifest.keep(plan, settled, progress, contents)
+                kept = evidence.record(plan.digest, [manifest])
     created = {volume: one["SnapshotId"] for volume, one in handover.taken.items()}
     return receipt(plan, permit.made, created=created, evidence=kept)
 
@@ -138,7 +143,7 @@ ACTION = Action(
             "kms:ReEncryptFrom",
             "kms:ReEncryptTo",
             "kms:RevokeGrant",
-            *_manifest.PERMISSIONS,
+            *_contents.PERMISSIONS,
         ),
         verify=(
             "ec2:DescribeLockedSnapshots",
@@ -242,6 +247,11 @@ def _instance_storage(instance: dict[str, Any], aws: Aws) -> tuple[Check, ...]:
         " copy what matters before that"
     )
     return (Check(name=name, ok=False, detail=detail),)
+
+
+def _read_again() -> tuple[str, ...]:
+    most = settings().snapshot_hash_gib
+    return (f"what is kept is read to be hashed, of disks up to {most} GiB",) if most else ()
 
 
 def _sizes(volumes: list[dict[str, Any]]) -> str:

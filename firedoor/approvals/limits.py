@@ -7,11 +7,13 @@ from firedoor.model.decision import Ruling
 from firedoor.model.warden import Change, Held, Instruction, Warden
 
 LONGEST_WINDOW = timedelta(days=1)
-"""What was admitted longer ago than this counts for no limit."""
+"""What was admitted longer ago than this, and than a limit's own window, is forgotten."""
 
 
 def admit(warden: Warden, change: Change, now: datetime) -> tuple[Warden, Ruling]:
     """Admit a change or hold it back, and return how the warden stands afterwards."""
+    if change.withdraws:  # it is no change, so a pause does not hold it back
+        return _without(warden, change), Ruling(accepted=True)
     if warden.paused is not None:
         said = f"all changes are paused by {warden.paused.by}: {warden.paused.reason}"
         return _waiting(warden, change), Ruling(accepted=False, reason=said)
@@ -24,7 +26,8 @@ def admit(warden: Warden, change: Change, now: datetime) -> tuple[Warden, Ruling
     if above and not warden.beyond:
         return _waiting(warden, change), Ruling(accepted=False, reason=above)
     held = (*warden.held, Held(lease=change.lease, since=now, fleets=tuple(change.fleets)))
-    lately = tuple(at for at in warden.admitted if now - at < LONGEST_WINDOW)
+    kept = max(LONGEST_WINDOW, change.limits.window)
+    lately = tuple(at for at in warden.admitted if now - at < kept)
     update = {
         "held": held,
         "admitted": (*lately, now),
@@ -62,6 +65,17 @@ def _above(warden: Warden, change: Change, now: datetime) -> Iterator[str]:
                 f" {limits.fleet_share:g} of its {size}: release one, or let more through with"
                 " `firedoor resume --beyond`"
             )
+
+
+def _without(warden: Warden, change: Change) -> Warden:
+    """Return the warden as if a containment had never been admitted."""
+    held, admitted = [], list(warden.admitted)
+    for one in warden.held:
+        if one.lease != change.lease:
+            held.append(one)
+        elif one.since in admitted:
+            admitted.remove(one.since)
+    return warden.model_copy(update={"held": tuple(held), "admitted": tuple(admitted)})
 
 
 def _waiting(warden: Warden, change: Change) -> Warden:

@@ -4,7 +4,6 @@ OpenID Connect Core 1.0, section 3.1.3.7, and Discovery 1.0, section 4:
 https://openid.net/specs/openid-connect-core-1_0.html#IDTokenValidation
 """
 
-import asyncio
 import json
 import math
 import os
@@ -12,13 +11,13 @@ import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 from jwt import PyJWK, PyJWS, PyJWTError
 
+from firedoor.approvals._http import TIMEOUT, is_loopback, read
 from firedoor.errors import BadInput, Unreachable
 from firedoor.model.responder import Issuer
 
@@ -37,7 +36,6 @@ LEEWAY = timedelta(seconds=60)  # for clocks that differ
 LONGEST_TOKEN = 16_384  # characters
 LARGEST_DOCUMENT = 1 << 18  # bytes, of what a provider says of itself and its keys
 LONGEST_SUBJECT = 255  # characters, as the standard says
-TIMEOUT = aiohttp.ClientTimeout(total=10)
 PATIENCE = timedelta(minutes=5)  # for somebody to log in
 
 DISCOVERY: Final = "/.well-known/openid-configuration"
@@ -127,14 +125,6 @@ def obtain(command: str | None, nonce: str) -> str:
     except ValueError as error:
         raise BadInput(where, command, f"expected it to print an ID token, but {error}") from error
     return token
-
-
-def is_loopback(host: str | None) -> bool:
-    """Tell whether a host is this machine, where plain http can be heard by nobody else."""
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _load(token: str) -> tuple[dict[str, Any], bytes]:
@@ -237,8 +227,8 @@ async def _document(session: aiohttp.ClientSession, url: str, issuer: Issuer) ->
                 raise Unreachable(f"{url}: HTTP {answer.status}")
             if answer.status != 200:
                 raise ValueError(f"{url} answers HTTP {answer.status}, and is not followed")
-            body = await _bounded(answer.content)
-    except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            body = await read(answer, LARGEST_DOCUMENT)
+    except (aiohttp.ClientError, TimeoutError) as error:
         raise Unreachable(f"{url}: {str(error) or type(error).__name__}") from error
     try:
         found = json.loads(body)
@@ -247,16 +237,6 @@ async def _document(session: aiohttp.ClientSession, url: str, issuer: Issuer) ->
     if not isinstance(found, dict):
         raise ValueError(f"{url} holds no JSON object of at most {LARGEST_DOCUMENT} bytes")
     return found
-
-
-async def _bounded(content: aiohttp.StreamReader) -> bytes:
-    """Read a body; one that is too large is cut, and then it is no JSON any more."""
-    body = b""
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > LARGEST_DOCUMENT:
-            return b""
-    return body
 
 
 def _check_address(url: str, issuer: Issuer) -> None:

@@ -10,6 +10,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, cached_property, lru_cache, partial
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeVar
 
 import boto3
@@ -32,6 +33,8 @@ from firedoor.model.finding import GLOBAL
 from firedoor.model.plan import LATER, Call, CallRecord, Check, Outcome
 
 T = TypeVar("T")
+
+Network = IPv4Network | IPv6Network
 
 # Operations with these beginnings only read, in the services that actions look at. Elsewhere some
 # of them hand out credentials or even create users.
@@ -83,9 +86,9 @@ _FULL = ("LimitExceeded", "LimitsExceeded", "QuotaExceeded")
 _THROTTLED = {
     "ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable",
     "InvalidDBClusterStateFault", "InvalidDBInstanceState", "OperationAborted",
-    "RequestLimitExceeded", "ResourceConflictException", "ResourceInUseException", "SlowDown",
-    "SnapshotCreationPerVolumeRateExceeded", "Throttling", "ThrottlingException",
-    "TooManyRequestsException",
+    "RequestLimitExceeded", "RequestThrottledException", "ResourceConflictException",
+    "ResourceInUseException", "SlowDown", "SnapshotCreationPerVolumeRateExceeded", "Throttling",
+    "ThrottlingException", "TooManyRequestsException",
 }  # fmt: skip
 
 
@@ -117,6 +120,7 @@ class Aws:
     by = ""
     roles: Roles = staticmethod(by_settings)
     applied: datetime | None = None  # when the plan that is verified was applied, if that is known
+    protected: tuple[Network, ...] = ()  # what no plan may block, as the policy has it
 
     def __init__(self, account: str, region: str, session: boto3.Session) -> None:
         self.account = account
@@ -149,6 +153,12 @@ class Aws:
         """Return the same clients, to verify what was applied at an instant."""
         same = copy(self)
         same.applied = applied
+        return same
+
+    def sparing(self, protected: tuple[Network, ...]) -> "Aws":
+        """Return the same clients, to plan what leaves alone what is protected."""
+        same = copy(self)
+        same.protected = protected
         return same
 
     def call(self, call: Call) -> dict[str, Any]:

@@ -70,6 +70,12 @@ NAMES = {
     "instanceDetails.instanceId": Kind.INSTANCE,
     "ebsVolumeDetails.scannedVolumeDetails[].volumeArn": Kind.VOLUME,
 }
+# What the session of a stolen credential is named after, by type. Those of an ECS task have the
+# task's id, which says not in which cluster it is.
+SESSIONS = {
+    "/InstanceCredentialExfiltration": ("i-[0-9a-f]+", Kind.INSTANCE),
+    "/ResourceCredentialExfiltration": ("(?![0-9a-f]{32}$)[A-Za-z0-9_-]{1,64}", Kind.FUNCTION),
+}
 PRINCIPAL = ("accessKeyDetails.userName", "accessKeyDetails.principalId")
 WORKLOAD = (  # the parts of its id
     "eksClusterDetails.name",
@@ -232,12 +238,12 @@ def _in_resource(detail: _Detail, place: Place) -> tuple[list[Subject], list[Sub
         others.append(place.resource(Kind.WORKLOAD, "/".join(parts)))
     if role := text(resource, "lambdaDetails.role"):
         others.append(place.principal("Role", role.rpartition("/")[2]))
-    # EC2 names the sessions of an instance's role after the instance. So can others, to point us at
-    # an innocent one: only findings of this type have established that it is the instance's.
-    if "InstanceCredentialExfiltration" in detail.type:
-        session = text(resource, "accessKeyDetails.principalId").partition(":")[2]
-        if re.fullmatch("i-[0-9a-f]+", session):
-            others.append(place.resource(Kind.INSTANCE, session))
+    # EC2 and Lambda name the sessions of a role after the instance or function. So can others, to
+    # point us at an innocent one: only findings of these types have established that it is theirs.
+    session = text(resource, "accessKeyDetails.principalId").partition(":")[2]
+    for stolen, (pattern, kind) in SESSIONS.items():
+        if stolen in detail.type and re.fullmatch(pattern, session):
+            others.append(place.resource(kind, session))
     return hit, others
 
 

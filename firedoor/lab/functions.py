@@ -69,8 +69,9 @@ def get_account_settings(self: LambdaResponse) -> str:
 def list_function_url_configs(self: LambdaResponse) -> str:
     """GET /2021-10-31/functions/NAME/urls."""
     function = self.backend.get_function(_name(self))
-    configs = [function.url_config.to_dict()] if function.url_config else []
-    return json.dumps({"FunctionUrlConfigs": configs})
+    told = function.url_config.to_dict() if function.url_config else {}
+    config = {name: value for name, value in told.items() if value is not None}  # as moto says it
+    return json.dumps({"FunctionUrlConfigs": [config] if config else []})
 
 
 def list_provisioned_concurrency_configs(self: LambdaResponse) -> str:

@@ -35,7 +35,12 @@ from firedoor.lab.request import AwsRequest
 _OURS = re.compile(r"A(KIA|SIA)[A-Z2-7]{16}")  # as moto makes them; "testing" is not one
 
 # These services have the operation's name or the service's prefix in IAM differ from the API's.
-_PREFIXES = {"cloudwatch": "cloudwatch", "elbv2": "elasticloadbalancing", "stepfunctions": "states"}
+_PREFIXES = {
+    "cloudwatch": "cloudwatch",
+    "elbv2": "elasticloadbalancing",
+    "service-quotas": "servicequotas",
+    "stepfunctions": "states",
+}
 _ACTIONS = {
     "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",

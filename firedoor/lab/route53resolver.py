@@ -41,7 +41,6 @@ def install() -> None:
         disassociate_firewall_rule_group,
         get_firewall_config,
         get_firewall_domain_list,
-        get_firewall_rule_group,
         get_firewall_rule_group_association,
         list_firewall_domain_lists,
         list_firewall_domains,
@@ -127,12 +126,6 @@ def create_firewall_rule_group(self: Route53ResolverResponse) -> str:
         RuleCount=0, ShareStatus="NOT_SHARED",
     )  # fmt: skip
     return json.dumps({"FirewallRuleGroup": _shown(made)})
-
-
-def get_firewall_rule_group(self: Route53ResolverResponse) -> str:
-    """Show a rule group without its rules."""
-    found = _get(_store(self, "groups"), json.loads(self.body)["FirewallRuleGroupId"])
-    return json.dumps({"FirewallRuleGroup": _shown(found)})
 
 
 def list_firewall_rule_groups(self: Route53ResolverResponse) -> str:

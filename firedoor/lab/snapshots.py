@@ -12,14 +12,18 @@ AWS, and in brackets moto:
 - What AWS's own key encrypts, or the Marketplace sells, cannot be shared (can). A volume is of the
   Marketplace here if it has the tag `lab:product-code`.
 - LockSnapshot, UnlockSnapshot and DescribeLockedSnapshots, and a locked snapshot cannot be deleted;
-  DescribeVolumeAttribute; DescribeSnapshots by owner; ListSnapshotBlocks of EC2's snapshots (none).
+  DescribeVolumeAttribute; DescribeSnapshots by owner; ListSnapshotBlocks and GetSnapshotBlock of
+  EC2's snapshots (none).
 """
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
+from moto.core.exceptions import JsonRESTError
 from moto.core.responses import ActionResult
 from moto.ebs.models import ebs_backends
 from moto.ebs.responses import EBSResponse
@@ -66,7 +70,7 @@ def install() -> None:
         describe_locked_snapshots,
         describe_volume_attribute,
     )
-    patch.add(EBSResponse, list_snapshot_blocks)
+    patch.add(EBSResponse, list_snapshot_blocks, get_snapshot_block)
 
 
 def lock_snapshot(self: EC2Response) -> ActionResult:
@@ -124,17 +128,48 @@ def describe_volume_attribute(self: EC2Response) -> ActionResult:
 
 
 def list_snapshot_blocks(self: EBSResponse) -> ActionResult:
-    """List a block for each GiB, as if one had been written in each."""
+    """List a block for each GiB, as if one had been written in each, in pages."""
+    snapshot = _of_direct_api(self)
+    first = int(self._get_param("StartingBlockIndex") or self._get_param("NextToken") or 0)
+    most = int(self._get_param("MaxResults") or 10_000)
+    written = [i for i in _written(snapshot) if i >= first]
+    blocks = [{"BlockIndex": i, "BlockToken": _block_token(snapshot, i)} for i in written[:most]]
+    size = {"VolumeSize": snapshot.volume_size, "BlockSize": BLOCK}
+    more = {"NextToken": str(written[most])} if len(written) > most else {}
+    return ActionResult({"Blocks": blocks, **size, **more})
+
+
+def get_snapshot_block(self: EBSResponse) -> ActionResult:
+    """Give a block, which is the same in a snapshot and in copies of it."""
+    snapshot, index = _of_direct_api(self), int(self._get_param("BlockIndex"))
+    if self._get_param("BlockToken") != _block_token(snapshot, index):
+        raise JsonRESTError("ValidationException", "The token is not of this block.")
+    told = f"{snapshot.volume.id} {index}".encode()
+    data = hashlib.sha256(told).digest() * (BLOCK // hashlib.sha256().digest_size)
+    checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    return ActionResult(
+        {
+            "DataLength": len(data),
+            "BlockData": data,
+            "Checksum": checksum,
+            "ChecksumAlgorithm": "SHA256",
+        }
+    )
+
+
+def _of_direct_api(self: EBSResponse) -> Any:
     # moto makes this only with the first call of all: the same call would not leave the same state.
     ebs_backends[self.current_account][self.region]
     id = self._get_param("SnapshotId") or self.path.split("/")[2]
-    snapshot = ec2_backends[self.current_account][self.region].get_snapshot(id)
-    blocks = [
-        {"BlockIndex": gib * 2048, "BlockToken": f"{id}-{gib}"}
-        for gib in range(snapshot.volume_size)
-    ]
-    size = {"VolumeSize": snapshot.volume_size, "BlockSize": BLOCK}
-    return ActionResult({"Blocks": blocks, **size})
+    return ec2_backends[self.current_account][self.region].get_snapshot(id)
+
+
+def _written(snapshot: Any) -> list[int]:
+    return [gib * 2048 for gib in range(snapshot.volume_size)]
+
+
+def _block_token(snapshot: Any, index: int) -> str:
+    return f"{snapshot.id}-{index}"
 
 
 def _state(snapshot: Any) -> str:

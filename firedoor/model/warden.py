@@ -14,6 +14,7 @@ class Change(Model):
     digest: str = Field(description="of the plan: a repeat of it is the same change")
     lease: str = Field(default="", description="the containment; none: it takes nothing away")
     gives_back: bool = Field(default=False, description="whether it opens again what was closed")
+    withdraws: bool = Field(default=False, description="whether it was not made after all")
     fleets: dict[str, int] = Field(
         default_factory=dict, description="what the target is one of, and how many there are"
     )

@@ -88,6 +88,24 @@ def test_as_many_as_a_person_said_go_beyond_the_limits() -> None:
     assert (first.accepted, second.accepted) == (True, False)
 
 
+def test_what_was_not_made_after_all_counts_no_longer_even_while_paused() -> None:
+    web = {"fleets": {"autoscaling/web": 3}}
+    paused = pause(after(change("a", **web), change("b")), STOP, NOW)
+    left, ruling = admit(paused, change("a", withdraws=True), NOW)
+    assert ruling.accepted
+    assert left == pause(after(change("b")), STOP, NOW)
+    assert admit(left, change("never admitted", withdraws=True), NOW)[0] == left
+
+
+def test_window_may_be_longer_than_a_day() -> None:
+    limits = Limits(containments=2, window=timedelta(days=7))
+    warden = after(change("a", limits=limits), change("b", limits=limits))
+    for days in (2, 6):
+        later = NOW + timedelta(days=days)
+        warden, ruling = admit(warden, change(f"after {days}", limits=limits), later)
+        assert not ruling.accepted
+
+
 def test_what_counts_no_longer_is_forgotten() -> None:
     warden = after(change("a"))
     later, _ = admit(warden, change("b"), NOW + timedelta(days=2))

@@ -55,15 +55,12 @@ def token(algorithm: str = "ES256", key: Any = None, header: Any = None, **chang
 
 def jwk(key: Any, **members: Any) -> dict[str, Any]:
     """Return the public half of a key as a provider publishes it."""
-    kind = next(
-        kind
-        for kind, of in [
-            (RSAAlgorithm, rsa.RSAPrivateKey),
-            (ECAlgorithm, ec.EllipticCurvePrivateKey),
-            (OKPAlgorithm, ed25519.Ed25519PrivateKey),
-        ]
-        if isinstance(key, of)
-    )
+    kinds: list[tuple[Any, Any]] = [
+        (RSAAlgorithm, rsa.RSAPrivateKey),
+        (ECAlgorithm, ec.EllipticCurvePrivateKey),
+        (OKPAlgorithm, ed25519.Ed25519PrivateKey),
+    ]
+    kind = next(kind for kind, of in kinds if isinstance(key, of))
     public = json.loads(kind.to_jwk(key.public_key()))
     public.pop("key_ops", None)
     return {**public, "kid": "1", "use": "sig", **members}

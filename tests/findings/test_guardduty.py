@@ -88,6 +88,10 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "us-east-1/other/arn:aws:backup:us-east-1:123456789012"
         ":recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45",
     ),
+    "resource_credential_exfiltration": (
+        "global/principal/role/app",
+        "us-east-1/function/resize-images",
+    ),
     "s3_exfiltration": (
         "us-east-1/bucket/customer-data",
         "us-east-1/bucket/customer-archive",

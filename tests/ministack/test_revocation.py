@@ -64,10 +64,20 @@ def bob(accounts: Any) -> Any:
     return accounts.client("ec2", key["AccessKeyId"], key["SecretAccessKey"])
 
 
-def planned(kind: PrincipalType, name: str, aws: Aws, at: datetime) -> Plan:
+def exchanged(accounts: Any, user: str) -> Any:
+    """Return the client of who exchanged a further key of a user for a session token."""
+    key = accounts.root("iam").create_access_key(UserName=user)["AccessKey"]
+    sts = accounts.client("sts", key["AccessKeyId"], key["SecretAccessKey"])
+    given = sts.get_session_token()["Credentials"]
+    return accounts.client(
+        "ec2", given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
+    )
+
+
+def planned(kind: PrincipalType, name: str, aws: Aws, at: datetime, **params: Any) -> Plan:
     subject = Principal(cloud=Cloud.AWS, account=MEMBER, type=kind, name=name, id=f"{kind}/{name}")
     target = Target(subject=subject, incident=INCIDENT, step="revoke", at=at)
-    (plan,) = ACTION.plan(target, ACTION.params(), aws)
+    (plan,) = ACTION.plan(target, ACTION.params(**params), aws)
     return plan
 
 
@@ -118,13 +128,29 @@ def test_revoked_keys_of_a_user_are_dead_until_they_are_released(member: Aws, bo
     assert proof.verdict is not Verdict.DRIFTED
 
 
-def test_inactive_key_alone_is_dead(accounts: Any, bob: Any) -> None:
-    iam = accounts.root("iam")
-    (key,) = iam.list_access_keys(UserName="bob")["AccessKeyMetadata"]
+@pytest.mark.parametrize("params", [{}, {"deny_all": False}], ids=["everything", "older"])
+def test_token_that_the_keys_were_exchanged_for_is_dead(
+    accounts: Any, member: Aws, bob: Any, params: dict[str, Any]
+) -> None:
+    token = exchanged(accounts, "bob")
+    cutoff = _next_second()
+    plan = planned(PrincipalType.USER, "bob", member, cutoff, **params)
+    before = is_alive(token)
 
-    iam.update_access_key(UserName="bob", AccessKeyId=key["AccessKeyId"], Status="Inactive")
+    revoke_credentials.apply(plan, member)
 
-    assert not is_alive(bob)
+    _wait_until(cutoff)
+    assert (before, is_alive(token), is_alive(bob)) == (True, False, False)
+
+
+def test_inactive_key_alone_is_dead_and_what_it_was_exchanged_for_is_not(
+    accounts: Any, bob: Any
+) -> None:
+    iam, token = accounts.root("iam"), exchanged(accounts, "bob")
+    for key in iam.list_access_keys(UserName="bob")["AccessKeyMetadata"]:
+        iam.update_access_key(UserName="bob", AccessKeyId=key["AccessKeyId"], Status="Inactive")
+
+    assert (is_alive(bob), is_alive(token)) == (False, True)
 
 
 def _next_second() -> datetime:

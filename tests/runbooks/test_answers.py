@@ -35,9 +35,10 @@ EXPECTED = {
     "Policy:S3/BucketPublicAccessGranted": "exposed_bucket",
     "Policy:IAMUser/S3*": "default",  # retired types; S3's own tell the same with the bucket
     "Policy:S3/*BlockPublicAccessDisabled": "default",  # opens nothing by itself
-    "Policy:Kubernetes/*": "default",  # nobody used it yet, and only its owner can set it right
+    "Policy:Kubernetes/*": "exposed_cluster",
     # Identities
     "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration*": "instance_credentials",
+    "UnauthorizedAccess:IAMUser/ResourceCredentialExfiltration*": "resource_credentials",
     "Stealth:IAMUser/CloudTrailLoggingDisabled": "account_takeover",
     "Stealth:IAMUser/LoggingConfigurationModified": "account_takeover",
     "AttackSequence:IAM/*": "account_takeover",

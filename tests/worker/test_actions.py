@@ -3,7 +3,7 @@
 import boto3
 import pytest
 
-from activities.aws import block_address, revoke_credentials
+from activities.aws import block_address, isolate_instance, revoke_credentials
 from firedoor.cloud import aws as cloud
 from firedoor.cloud.aws import Aws
 from firedoor.lab.scene import Scene
@@ -90,3 +90,18 @@ def test_rule_12_block_of_a_reserved_address_is_refused_when_planned(
     )
 
     assert ["(reserved networks)" in reason for reason in plan.refusals] == [True]
+
+
+def test_protected_peer_is_left_alone_and_does_not_stop_isolation(scene: Scene) -> None:
+    partner, attacker = "203.0.113.99", "198.51.100.7"
+    asked = order(instance(scene), addresses=[partner, attacker], untrack=False)
+    policy = Policy.model_validate({"protected": {"networks": ["203.0.113.96/28"]}})
+
+    (plan,) = actions.plan_all(
+        "aws.isolate_instance",
+        isolate_instance.ACTION,
+        asked.model_copy(update={"policy": policy}),
+    )
+
+    assert plan.refusals == ()
+    assert [str(network) for network in plan.touched.networks] == [f"{attacker}/32"]

@@ -1,14 +1,18 @@
 """The containment workflow: holders, drift, and the exact way back."""
 
 import asyncio
+import threading
+from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
+from activities import warden
 from firedoor.errors import AccessDenied, PlanStale, Unavailable
 from firedoor.model.containment import (
     Claim,
@@ -23,6 +27,7 @@ from firedoor.model.containment import (
 )
 from firedoor.model.finding import Resource
 from firedoor.model.plan import Plan, Target, Verdict
+from firedoor.model.warden import Instruction, Warden, warden_id
 from firedoor.settings import settings
 from firedoor.testing import NOW, World, instance
 
@@ -53,6 +58,18 @@ async def acquire(client: Client, plan: Plan) -> Grant:
         result_type=Grant,
     )
     return grant
+
+
+async def admitted(client: Client, queue: str, plan: Plan) -> None:
+    """Wait until the warden has let a plan through."""
+    for _ in range(200):
+        with suppress(RPCError):  # the first change starts it
+            handle = client.get_workflow_handle(warden_id(queue))
+            known: Warden = await handle.query("warden", result_type=Warden)
+            if containment_id(plan) in [one.lease for one in known.held]:
+                return
+        await asyncio.sleep(0.025)
+    raise AssertionError("it was not let through")
 
 
 async def give_back(client: Client, lease: str, incident: str) -> Returned:
@@ -162,6 +179,41 @@ async def test_cancelled_containment_goes_on_holding(
     assert returned.lease.state is LeaseState.OPEN
     assert world.doors[room.id] == "open"
     await handle.result()
+
+
+async def test_who_joins_while_paused_waits_and_takes_nothing_from_who_holds(
+    client: Client, world: World, room: Resource, task_queue: str
+) -> None:
+    first = await acquire(client, planned(world, room, "incident/one"))
+    world.doors[room.id] = "ajar"
+    plan = planned(world, room, "incident/two")
+    await warden.pause(client, task_queue, Instruction(by="alice", reason="a storm"))
+
+    grant = await acquire(client, plan)
+
+    assert (grant.kind, grant.lease.state) == (GrantKind.HELD_BACK, LeaseState.HELD)
+    assert (grant.lease.holders, grant.lease.applied) == (first.lease.holders, first.lease.applied)
+
+
+async def test_pause_after_an_attempt_of_unknown_outcome_leaves_it_ours_to_take_back(
+    client: Client, world: World, room: Resource, task_queue: str
+) -> None:
+    plan = planned(world, room, "incident/one")
+    world.gates["apply"] = threading.Event()
+    world.trouble["apply/after"] = [Unavailable("Timeout", "no answer", "Close")]
+    claiming = asyncio.create_task(acquire(client, plan))
+    await admitted(client, task_queue, plan)
+    await warden.pause(client, task_queue, Instruction(by="alice", reason="a storm"))
+    world.gates["apply"].set()
+
+    grant = await claiming
+
+    assert world.doors[room.id] == "closed"
+    assert (grant.kind, grant.lease.applied) == (GrantKind.HELD_BACK, (plan,))
+    assert [holder.incident for holder in grant.lease.holders] == ["incident/one"]
+    await warden.resume(client, task_queue, Instruction(by="alice", reason="over"))
+    await give_back(client, grant.lease.id, "incident/one")
+    assert world.doors[room.id] == "open"
 
 
 async def test_same_claim_twice_is_one_holder(client: Client, world: World, room: Resource) -> None:

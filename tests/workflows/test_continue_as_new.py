@@ -11,10 +11,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities import warden
 from activities.containment import claim, give_back
 from firedoor.model.containment import Lease
 from firedoor.model.decision import Ruling
 from firedoor.model.incident import Close, Incident, Release, Released, Status, StepState
+from firedoor.model.policy import Limits
+from firedoor.model.warden import Change, Instruction, Warden, warden_id
 from firedoor.testing import RESPONDER, World, finding, instance, step
 from worker.actions import activities_of
 from worker.client import ask, deliver
@@ -22,6 +25,7 @@ from worker.plugin import SANDBOX, workflows
 from worker.server import program
 from workflows import visibility
 
+LIMITS = Limits()
 SOON = "limit.historyCount.suggestContinueAsNew=60"
 
 
@@ -88,6 +92,29 @@ async def test_long_lived_incident_and_containment_carry_everything_over(
         closed = await ask(handle, "close", Close(by=RESPONDER, reason="over"), Ruling, uuid4().hex)
         assert closed.accepted
         assert (await handle.result()).status is Status.CLOSED
+
+
+async def test_pause_outlives_the_run_in_which_it_was_said(
+    short_lived: WorkflowEnvironment, world: World, task_queue: str
+) -> None:
+    client = short_lived.client
+    async with Worker(
+        client, task_queue=task_queue, workflows=workflows(), workflow_runner=SANDBOX
+    ):
+        wanted = [Change(incident="i", digest=str(n), lease=f"l-{n}", limits=LIMITS) for n in "ab"]
+        assert (await warden.admit(client, task_queue, wanted[0])).accepted
+        await warden.pause(client, task_queue, Instruction(by=RESPONDER, reason="a storm"))
+        for _ in range(30):
+            ruling = await warden.admit(client, task_queue, wanted[1])
+            assert ruling.reason == f"all changes are paused by {RESPONDER}: a storm"
+        assert await runs(client, warden_id(task_queue)) > 1
+
+        handle = client.get_workflow_handle(warden_id(task_queue))
+        known = await handle.query("warden", result_type=Warden)
+        assert [held.lease for held in known.held] == ["l-a"]
+        assert (known.waiting, len(known.admitted)) == (("i",), 1)
+        await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+        assert (await warden.admit(client, task_queue, wanted[1])).accepted
 
 
 async def rested(handle: WorkflowHandle[Any, Incident]) -> None:

@@ -807,6 +807,62 @@ async def test_rule_13_what_is_above_the_limit_waits_until_let_through(
     assert states(await until(second, at_rest)) == {"door": StepState.PROVEN}
 
 
+async def test_what_waits_while_the_incident_is_cancelled_is_never_done(
+    client: Client, world: World, fire: Finding, task_queue: str
+) -> None:
+    await warden.pause(client, task_queue, Instruction(by=RESPONDER, reason="a storm"))
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(handle, lambda i: i.status is Status.HELD_BACK)
+
+    await handle.cancel(reason="wrong button")
+    left = await until(handle, at_rest)
+    assert (states(left), one(left, "door").leases) == ({"door": StepState.SKIPPED}, ())
+
+    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    assert (await close(handle)).accepted
+    assert (await handle.result()).status is Status.CLOSED
+    assert world.doors == {}
+
+
+async def test_same_fleet_of_another_account_is_another_fleet(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.fleets = {"autoscaling/web": 3}
+    first = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(first, at_rest)
+
+    there = fire.subject.model_copy(update={"account": "222222222222"})
+    other = finding("f-2", subject=there, account="222222222222")
+    elsewhere = await started(client, world.arrival(other, step("door", "close_door")))
+    assert states(await until(elsewhere, at_rest)) == {"door": StepState.PROVEN}
+
+    neighbour = finding("f-3", subject=instance(f"i-{uuid4().hex[:17]}"))
+    second = await started(client, world.arrival(neighbour, step("door", "close_door")))
+    waiting = await until(second, lambda i: i.status is Status.HELD_BACK)
+    assert one(waiting, "door").reason.startswith(
+        f"1 of {fire.account}/us-east-1/autoscaling/web are contained already"
+    )
+
+
+async def test_what_was_gone_before_it_was_contained_counts_for_no_limit(
+    client: Client, world: World, fire: Finding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Policy(limits=Limits(containments=1))
+    monkeypatch.setattr("worker.actions.policy", lambda: few)
+    world.fleets = {"autoscaling/web": 3}
+    world.trouble["apply"] = [NotFound("NoSuchDoor", "no such door", "Close")]
+    world.gates["apply"] = threading.Event()
+    gone = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(gone, lambda i: one(i, "door").state is StepState.APPLYING)
+    world.doors[fire.subject.id] = "gone"
+    world.gates["apply"].set()
+    assert states(await until(gone, at_rest)) == {"door": StepState.GONE}
+
+    neighbour = finding("f-2", subject=instance(f"i-{uuid4().hex[:17]}"))
+    second = await started(client, world.arrival(neighbour, step("door", "close_door")))
+    assert states(await until(second, at_rest)) == {"door": StepState.PROVEN}
+
+
 # What people are asked beside approvals
 
 
@@ -873,14 +929,67 @@ async def test_at_the_end_of_its_term_people_are_asked_to_open_again(
     assert one(held, "door").proposal.term == timedelta(hours=12)  # type: ignore[union-attr]
 
     await clocks.fast_forward(door(client, held), timedelta(hours=12, minutes=1))
-    asked = one(await until(handle, asking), "door.open")
+    told = await until(handle, lambda i: asking(i) and "say" in " ".join(world.calls))
+    assert world.calls[-1] == (
+        "say TERM OVER: door is held until somebody decides to open it again"
+    )
+    asked = one(told, "door.open")
     (plan,) = asked.proposal.plans  # type: ignore[union-attr]
     assert [call.operation for call in plan.calls] == ["Open"]
     assert world.doors[fire.subject.id] == "closed"  # it never opens by itself
 
     assert (await decide(handle, decision(handle, asked))).accepted
     opened = await until(handle, at_rest)
-    assert states(opened) == {"door": StepState.RELEASED, "door.open": StepState.DONE}
+    assert states(opened) == {
+        "door": StepState.RELEASED,
+        "door.open": StepState.DONE,
+        "door.term": StepState.DONE,
+    }
+    assert world.doors[fire.subject.id] == "open"
+
+
+async def test_who_only_joined_is_asked_at_the_end_of_its_own_term(
+    client: Client, clocks: WorkflowEnvironment, world: World, fire: Finding
+) -> None:
+    room = fire.subject.id
+    first = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(first, at_rest)
+    # Another incident whose plan finds everything closed, so that it has no call of its own.
+    other = finding("f-2", subject=instance(f"i-{uuid4().hex[:17]}"), related=(fire.subject,))
+    world.doors[other.subject.id] = "closed"
+    joined = step("door", "close_door", on="instance", term=timedelta(hours=1))
+    second = await started(client, world.arrival(other, joined))
+    held = await until(second, at_rest)
+    lease = next(lease for lease in one(held, "door").leases if room in lease)
+
+    await clocks.fast_forward(client.get_workflow_handle(lease), timedelta(minutes=61))
+    asked = one(await until(second, asking), "door.open")
+    assert (await decide(second, decision(second, asked))).accepted
+
+    opened = await until(second, at_rest)
+    assert one(opened, "door").state is StepState.RELEASED
+    assert world.doors[room] == "closed"  # the first one still holds it
+    await release(first)
+    assert world.doors[room] == "open"
+
+
+async def test_what_is_to_be_opened_while_paused_is_opened_when_changes_go_on(
+    client: Client, clocks: WorkflowEnvironment, world: World, fire: Finding, task_queue: str
+) -> None:
+    term = {"term": timedelta(hours=1)}
+    handle = await started(client, world.arrival(fire, step("door", "close_door", **term)))
+    held = await until(handle, at_rest)
+    await clocks.fast_forward(door(client, held), timedelta(minutes=61))
+    asked = one(await until(handle, asking), "door.open")
+    await warden.pause(client, task_queue, Instruction(by=RESPONDER, reason="a storm"))
+
+    await decide(handle, decision(handle, asked))
+    await until(handle, lambda i: one(i, "door.open").state is StepState.HELD_BACK)
+    assert world.doors[fire.subject.id] == "closed"
+
+    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    opened = await until(handle, at_rest)
+    assert one(opened, "door").state is StepState.RELEASED
     assert world.doors[fire.subject.id] == "open"
 
 
@@ -919,6 +1028,26 @@ async def test_term_doubles_for_what_was_held_before(
     assert one(held, "door").proposal.term == timedelta(hours=2)  # type: ignore[union-attr]
 
 
+async def test_term_does_not_grow_by_what_only_waited(
+    client: Client, world: World, fire: Finding, task_queue: str
+) -> None:
+    await warden.pause(client, task_queue, Instruction(by=RESPONDER, reason="a storm"))
+    steps = (step("door", "close_door", term=timedelta(hours=1)),)
+    handle = await started(client, world.arrival(fire, *steps))
+    await until(handle, lambda i: i.status is Status.HELD_BACK)
+    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    await until(handle, lambda i: i.status is Status.CONTAINED)
+    await release(handle)
+    assert (await close(handle)).accepted
+    await handle.result()
+
+    later = NOW + timedelta(days=1)
+    again = finding("f-2", subject=fire.subject, updated_at=later, last_seen=later)
+    handle = await started(client, world.arrival(again, *steps))
+    held = await until(handle, at_rest)
+    assert one(held, "door").proposal.term == timedelta(hours=2)  # type: ignore[union-attr]
+
+
 @pytest.mark.golden
 async def test_rule_6_drift_raises_an_alarm(
     client: Client, clocks: WorkflowEnvironment, world: World, fire: Finding
@@ -933,3 +1062,18 @@ async def test_rule_6_drift_raises_an_alarm(
     (words,) = [call for call in world.calls if call.startswith("say")]
     assert words.startswith("say DRIFT: door was proven and is undone by somebody")
     assert fire.subject.id in words
+
+
+async def test_rule_6_what_is_undone_before_it_is_read_back_raises_an_alarm(
+    client: Client, world: World, fire: Finding
+) -> None:
+    world.gates["verify"] = threading.Event()
+    handle = await started(client, world.arrival(fire, step("door", "close_door")))
+    await until(handle, lambda _: world.doors.get(fire.subject.id) == "closed")
+    world.doors[fire.subject.id] = "ajar"
+    world.gates["verify"].set()
+
+    told = await until(handle, lambda i: "door.alarm" in states(i) and at_rest(i))
+    assert states(told) == {"door": StepState.DRIFTED, "door.alarm": StepState.DONE}
+    (words,) = [call for call in world.calls if call.startswith("say")]
+    assert words.startswith("say DRIFT: door was done and is undone by somebody")

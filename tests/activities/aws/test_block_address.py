@@ -558,12 +558,40 @@ def test_subnet_moved_to_another_acl_makes_the_plan_stale(aws: Aws, scene: Scene
         apply(plan, aws)
 
 
-def test_acl_filled_meanwhile_is_a_quota_error(aws: Aws, scene: Scene, ec2: Any) -> None:
+def test_acl_filled_meanwhile_makes_the_plan_stale(aws: Aws, scene: Scene, ec2: Any) -> None:
     (plan,) = planned(aws, scene.web_id, ATTACKER, first_rule=90)
     fill(ec2, scene.public_acl_id, up_to=19)
+    before = entries(ec2, scene.public_acl_id)
+
+    with pytest.raises(PlanStale, match="others filled"):
+        apply(plan, aws)
+
+    assert entries(ec2, scene.public_acl_id) == before
+    (again,) = planned(aws, scene.web_id, ATTACKER, first_rule=90)
+    assert "is full" in again.refusals[0]
+
+
+def test_acl_that_is_filled_in_the_last_moment_makes_the_plan_stale(
+    aws: Aws, scene: Scene, ec2: Any
+) -> None:
+    (plan,) = planned(aws, scene.web_id, ATTACKER, first_rule=90, egress=False)
+    before_call(aws, "CreateNetworkAclEntry", lambda: fill(ec2, scene.public_acl_id, up_to=19))
+
+    with pytest.raises(PlanStale, match="filled"):
+        apply(plan, aws)
+
+
+def test_acl_that_is_filled_between_two_rules_is_a_quota_error(
+    aws: Aws, scene: Scene, ec2: Any
+) -> None:
+    (plan,) = planned(aws, scene.web_id, ATTACKER, first_rule=90)
+    before_call(aws, "CreateNetworkAclEntry", lambda: fill(ec2, scene.public_acl_id, up_to=19))
 
     with pytest.raises(QuotaExceeded):
         apply(plan, aws)
+
+    revert(plan, aws)
+    assert not any(ATTACKER in rule for rule in entries(ec2, scene.public_acl_id).values())
 
 
 def test_apply_and_verify_read_once_each(aws: Aws, scene: Scene, lab: EmulatedAws) -> None:

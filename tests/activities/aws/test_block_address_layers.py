@@ -76,6 +76,22 @@ def test_client_of_a_load_balancer_is_blocked_in_its_subnets(
         assert failing(plan, aws) == ["flow logs"]
 
 
+def test_client_of_a_classic_load_balancer_is_blocked_in_its_subnets(
+    aws: Aws, scene: Scene
+) -> None:
+    listener = {"Protocol": "tcp", "LoadBalancerPort": 80, "InstancePort": 80}
+    named = {"LoadBalancerName": "old"}
+    elb = boto3.client("elb")
+    elb.create_load_balancer(**named, Listeners=[listener], Subnets=[scene.public_subnet_id])
+    elb.register_instances_with_load_balancer(**named, Instances=[{"InstanceId": scene.app_id}])
+
+    (plan,) = planned(aws, scene.app_id, ATTACKER, egress=False)
+
+    assert plan.lease == f"{scene.public_acl_id}/{ATTACKER}/32"
+    assert (plan.before["balancer"], plan.before["subnets"]) == ("old", [scene.public_subnet_id])
+    assert "before load balancer old" in plan.summary
+
+
 def test_client_of_a_load_balancer_is_blocked_at_its_web_acl(
     aws: Aws, scene: Scene, shop: Any
 ) -> None:
@@ -129,6 +145,15 @@ def test_distribution_before_the_load_balancer_is_asked_in_us_east_1(
     assert failing(plan, aws) == ["sampled requests"]
     assert revert(plan, aws).left == ()
     assert waf.list_ip_sets(Scope="CLOUDFRONT")["IPSets"] == []
+
+
+def test_distribution_names_the_load_balancer_as_it_likes(
+    aws: Aws, scene: Scene, front: Any, waf: Any
+) -> None:
+    acl = web_acl(waf, [], Scope="CLOUDFRONT")
+    distribution(f"dualstack.{front['DNSName'].upper()}", acl["ARN"])
+
+    assert any(p.before["layer"] == "waf" for p in planned(aws, scene.app_id, ATTACKER))
 
 
 def test_distribution_without_web_acl_is_named_as_a_way_in(
@@ -481,15 +506,67 @@ def test_rule_that_others_changed_is_left_alone(
 def test_requests_let_in_show_in_the_sample(aws: Aws, scene: Scene, shop: Any) -> None:
     (plan,) = planned(aws, scene.app_id, ATTACKER, egress=False)
     apply(plan, aws)
-    request = {"ClientIP": ATTACKER, "Method": "GET"}
-    at = datetime.now(UTC)
-    sample = [{"Request": request, "Weight": 1, "Timestamp": at, "Action": "ALLOW"}]
-    on_answer(aws, "wafv2", "GetSampledRequests", lambda a: a.update(SampledRequests=sample))
+    let_in(aws, ClientIP=ATTACKER)
 
-    proof = verify(plan, aws)
+    proof = verify(plan, aws.after(datetime.now(UTC) - timedelta(hours=1)))
 
     assert proof.verdict is Verdict.UNPROVEN
     assert "a request was let in at" in proof.checks[-1].detail
+
+
+def test_request_let_in_while_the_rule_spreads_keeps_proof_pending(
+    aws: Aws, scene: Scene, shop: Any
+) -> None:
+    (plan,) = planned(aws, scene.app_id, ATTACKER, egress=False)
+    apply(plan, aws)
+    let_in(aws, ClientIP=ATTACKER)
+
+    proof = verify(plan, aws.after(datetime.now(UTC) - timedelta(minutes=1)))
+
+    assert proof.verdict is Verdict.PENDING
+
+
+def test_request_that_a_distribution_passed_on_shows_by_its_header(
+    aws: Aws, scene: Scene, front: Any, shop: Any
+) -> None:
+    distribution(front["DNSName"], "")
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    (plan,) = planned(aws, scene.app_id, ATTACKER, egress=False, at=an_hour_ago)
+    apply(plan, aws)
+    forged, passed_on = f"{ATTACKER}, 192.0.2.1", f"anything, {ATTACKER}"
+    applied = aws.after(an_hour_ago)
+    header = {"Name": "x-forwarded-for", "Value": forged}
+    let_in(aws, ClientIP="192.0.2.80", Headers=[header])
+
+    before = verify(plan, applied).verdict
+    header["Value"] = passed_on
+
+    assert (before, verify(plan, applied).verdict) == (Verdict.PROVEN, Verdict.UNPROVEN)
+
+
+def test_web_acl_without_samples_proves_nothing(
+    aws: Aws, scene: Scene, shop: Any, waf: Any
+) -> None:
+    (plan,) = planned(aws, scene.app_id, ATTACKER, egress=False)
+    apply(plan, aws)
+    unsampled = VISIBILITY | {"SampledRequestsEnabled": False}
+    update(waf, shop, rules(waf, shop), VisibilityConfig=unsampled)
+
+    proof = verify(plan, aws.after(datetime.now(UTC) - timedelta(hours=1)))
+
+    assert proof.verdict is Verdict.UNPROVEN
+    assert proof.checks[-1].detail.startswith("web ACL shop keeps no samples")
+
+
+def test_silence_in_the_sample_from_before_it_was_applied_proves_nothing(
+    aws: Aws, scene: Scene, shop: Any
+) -> None:
+    (plan,) = planned(
+        aws, scene.app_id, ATTACKER, egress=False, at=datetime.now(UTC) - timedelta(hours=1)
+    )
+    apply(plan, aws)
+
+    assert verify(plan, aws.after(datetime.now(UTC))).verdict is Verdict.PENDING
 
 
 def test_silence_in_the_sample_is_proof_after_a_while(aws: Aws, scene: Scene, shop: Any) -> None:
@@ -687,6 +764,19 @@ def test_neighbours_that_find_no_room_are_joined(aws: Aws, scene: Scene, ec2: An
     assert len(acl_entries(ec2, scene)) == before - 2
 
 
+def test_neighbours_with_a_protected_address_between_are_not_joined(
+    aws: Aws, scene: Scene, ec2: Any
+) -> None:
+    fill(ec2, scene.public_acl_id, room=1)
+    one, other, protected = "198.51.100.4", "198.51.100.7", ip_network("198.51.100.5/32")
+
+    plans = planned(aws.sparing((protected,)), scene.web_id, one, other)
+
+    assert not any(
+        plan.calls and protected[0] in net for plan in plans for net in plan.touched.networks
+    )
+
+
 def test_block_goes_before_an_allow_for_a_part_of_it() -> None:
     entry = {"Egress": False, "Protocol": "6", "RuleAction": "allow"}
     entries = [
@@ -796,6 +886,13 @@ def planned(
         subject=subject, incident="incident/1", step="block", at=at or datetime.now(UTC)
     )
     return block_address.plan(target, Params(addresses=addresses, **params), aws)
+
+
+def let_in(aws: Aws, **request: Any) -> None:
+    """Let a request show among those that WAF sampled just now."""
+    one = {"Weight": 1, "Timestamp": datetime.now(UTC), "Action": "ALLOW"}
+    sample = [{**one, "Request": {"Method": "GET", **request}}]
+    on_answer(aws, "wafv2", "GetSampledRequests", lambda a: a.update(SampledRequests=sample))
 
 
 def failing(plan: Plan, aws: Aws) -> list[str]:

@@ -201,6 +201,14 @@ def test_allow_of_another_domain_does_not_matter(aws: Aws, scene: Scene, dns: An
     assert plan.refusals == ()
 
 
+def test_answer_is_that_of_the_rule_that_stands(aws: Aws, scene: Scene) -> None:
+    apply(planned(aws, scene, EVIL, response="NODATA")[0], aws)
+
+    (plan,) = planned(aws, scene, OTHER)
+
+    assert plan.summary.endswith("with NODATA.")
+
+
 def test_domain_that_is_blocked_needs_nothing(aws: Aws, scene: Scene) -> None:
     apply(planned(aws, scene, EVIL)[0], aws)
 

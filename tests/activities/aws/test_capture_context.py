@@ -45,13 +45,13 @@ def principal(kind: PrincipalType, name: str) -> Principal:
     )
 
 
-def planned(subject: Resource | Principal, aws: Aws, **params: int) -> Plan:
+def planned(subject: Resource | Principal, aws: Aws, **params: Any) -> Plan:
     target = Target(subject=subject, incident="incident/1", step="context", at=NOW)
     (plan,) = capture_context.plan(target, Params(**params), aws)
     return plan
 
 
-def remembered(subject: Resource | Principal, aws: Aws, **params: int) -> Any:
+def remembered(subject: Resource | Principal, aws: Aws, **params: Any) -> Any:
     """Apply until the past is captured too, and return that document."""
     plan = planned(subject, aws, **params)
     apply(plan, aws)
@@ -230,6 +230,99 @@ def test_events_are_read_page_after_page_and_no_further_than_a_limit(
     )
 
 
+def happened(lab: EmulatedAws, who: dict[str, Any], **members: Any) -> None:
+    """Let CloudTrail have an event of just now."""
+    lab.control("POST", "firedoor/trail", {"userIdentity": who} | members)
+
+
+def session(name: str, key: str = "ASIAIOSFODNN7EXAMPLE") -> dict[str, Any]:
+    account = "123456789012"
+    arn = f"arn:aws:sts::{account}:assumed-role/app/{name}"
+    return {"type": "AssumedRole", "arn": arn, "accountId": account, "accessKeyId": key}
+
+
+def begun(lab: EmulatedAws, role: str, name: str, **members: Any) -> None:
+    """Let somebody have assumed a role."""
+    happened(
+        lab,
+        {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"},
+        eventSource="sts.amazonaws.com",
+        eventName="AssumeRole",
+        requestParameters={"roleArn": role, "roleSessionName": name},
+        **members,
+    )
+
+
+def test_what_the_sessions_of_a_role_did_is_captured(
+    scene: Scene, aws: Aws, lab: EmulatedAws
+) -> None:
+    begun(lab, scene.role_arn, "nightly")
+    begun(lab, scene.role_arn, "refused", errorCode="AccessDenied")
+    begun(lab, f"{scene.role_arn}-of-others", "theirs")
+    for name in ("nightly", "refused", "theirs"):
+        happened(lab, session(name), eventName="RunInstances")
+
+    found = remembered(principal(PrincipalType.ROLE, scene.role_name), aws)["captured"]
+
+    sessions = found["sessions in us-east-1"]
+    assert list(sessions) == ["Username nightly"]
+    assert [e["EventName"] for e in sessions["Username nightly"]["events"]] == ["RunInstances"]
+
+
+def test_role_is_looked_up_by_the_arn_with_its_path(aws: Aws, lab: EmulatedAws) -> None:
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    made = boto3.client("iam").create_role(
+        RoleName="build", Path="/ci/", AssumeRolePolicyDocument=trust
+    )
+    begun(lab, made["Role"]["Arn"], "job-7")
+
+    found = remembered(principal(PrincipalType.ROLE, "build"), aws)["captured"]
+
+    assert list(found["sessions in us-east-1"]) == ["Username job-7"]
+
+
+def test_sessions_that_are_too_many_are_said_to_be(
+    scene: Scene, aws: Aws, lab: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_history, "SESSIONS", 1)
+    now = datetime.now(UTC)
+    for name, minutes in (("early", 20), ("late", 10)):
+        at = f"{now - timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
+        begun(lab, scene.role_arn, name, eventTime=at)
+
+    found = remembered(principal(PrincipalType.ROLE, scene.role_name), aws)
+
+    assert list(found["captured"]["sessions in us-east-1"]) == ["Username late"]
+    assert found["not captured"]["sessions"] == "of 2 only the last 1 are"
+
+
+def test_events_of_the_keys_of_the_finding_are_captured(
+    scene: Scene, aws: Aws, lab: EmulatedAws
+) -> None:
+    for key, name in (("ASIAEXAMPLE000000001", "RunInstances"), ("ASIAEXAMPLE000000002", "Other")):
+        happened(lab, session("app", key), eventName=name)
+    user = principal(PrincipalType.USER, "alice")
+
+    found = remembered(user, aws, access_keys=("ASIAEXAMPLE000000001",))["captured"]
+
+    events = found["events in us-east-1"]["AccessKeyId ASIAEXAMPLE000000001"]["events"]
+    assert [event["EventName"] for event in events] == ["RunInstances"]
+
+
+def test_federated_user_is_looked_up_by_name(aws: Aws, lab: EmulatedAws) -> None:
+    account = "123456789012"
+    arn = f"arn:aws:sts::{account}:federated-user/bob"
+    happened(lab, {"type": "FederatedUser", "arn": arn, "accountId": account})
+
+    found = remembered(principal(PrincipalType.FEDERATED, "bob"), aws)["captured"]
+
+    assert len(found["events in us-east-1"]["Username bob"]["events"]) == 1
+
+
+def test_whole_history_is_asked_for_unless_a_runbook_says_less() -> None:
+    assert Params().hours == 90 * 24
+
+
 def test_events_are_bounded_in_time(scene: Scene, aws: Aws) -> None:
     asked: list[Any] = []
 
@@ -308,6 +401,50 @@ def test_flows_round_the_time_are_captured(scene: Scene, aws: Aws) -> None:
         (f"{scene.web_interface_id}-all", "ours")
     ]
     assert flows["complete"]
+
+
+def test_flows_go_back_to_when_it_began(scene: Scene, aws: Aws) -> None:
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="example-flows")
+    id = flow_log(scene, LogDestinationType="s3", LogDestination="arn:aws:s3:::example-flows")
+    began = NOW - timedelta(days=5)
+    for day in (began - timedelta(days=2), began):
+        folder = f"AWSLogs/123456789012/vpcflowlogs/us-east-1/{day:%Y/%m/%d}"
+        s3.put_object(Bucket="example-flows", Key=f"{folder}/a.log.gz", Body=b"flows")
+
+    flows = f"flows in {id}"
+    web = resource(Kind.INSTANCE, scene.web_id)
+    found = remembered(web, aws, flow_hours=1, since=began)["captured"][flows]
+    without = remembered(web, aws, flow_hours=1)["captured"][flows]
+
+    assert [f"{began:%Y/%m/%d}" in one["uri"] for one in found["objects"]] == [True]
+    assert without["objects"] == []
+
+
+def test_page_without_flows_is_not_taken_for_the_last(scene: Scene, aws: Aws) -> None:
+    id = flow_log(
+        scene,
+        LogGroupName="flows",
+        DeliverLogsPermissionArn="arn:aws:iam::123456789012:role/flows",
+    )
+    pages = 0
+
+    def searched(**_: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        event = {"logStreamName": "eni", "timestamp": 1, "message": "ours"}
+        last = {"events": [event]}
+        return AWSResponse("", 200, {}, None), last if pages == 9 else {
+            "events": [],
+            "nextToken": str(pages),
+        }
+
+    aws.client("logs").meta.events.register("before-call.cloudwatch-logs.FilterLogEvents", searched)
+
+    found = remembered(resource(Kind.INSTANCE, scene.web_id), aws)["captured"][f"flows in {id}"]
+
+    assert [one["line"] for one in found["records"]] == ["ours"]
+    assert found["complete"]
 
 
 def test_flows_in_a_bucket_are_listed_by_day(scene: Scene, aws: Aws) -> None:
@@ -517,6 +654,17 @@ def test_altered_document_is_unproven(scene: Scene, aws: Aws) -> None:
 
     assert proof.verdict is Verdict.UNPROVEN
     assert proof.checks[0].detail.endswith("was altered")
+
+
+def test_subject_that_is_gone_is_said_to_be(aws: Aws) -> None:
+    plan = planned(principal(PrincipalType.USER, "nobody"), aws)
+    apply(plan, aws)
+    apply(plan, aws)
+
+    said = [check for check in verify(plan, aws).checks if check.name == "subject"]
+
+    assert [check.ok for check in said] == [False]
+    assert said[0].detail.startswith("user/nobody does not exist")
 
 
 def test_document_that_is_gone_is_unproven(scene: Scene, aws: Aws) -> None:

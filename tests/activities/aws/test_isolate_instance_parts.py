@@ -553,6 +553,27 @@ def test_timeouts_that_were_set_come_back(aws: Aws, scene: Scene, ec2: Any) -> N
     assert not any("never set" in line for line in plan.lost)
 
 
+def test_type_with_timeouts_of_its_own_gets_those_back(aws: Aws, scene: Scene, ec2: Any) -> None:
+    on_answer(
+        aws,
+        "ec2",
+        "DescribeInstanceTypes",
+        lambda a: a["InstanceTypes"][0]["NetworkInfo"].update(
+            ConnectionTrackingConfiguration={"DefaultTcpEstablishedTimeout": 350}
+        ),
+    )
+    plan = planned(aws, scene.web_id)
+    apply(plan, aws)
+
+    revert(plan, aws)
+
+    assert interface(ec2, scene)["ConnectionTrackingConfiguration"] == {
+        "TcpEstablishedTimeout": 350,
+        "UdpStreamTimeout": 180,
+        "UdpTimeout": 30,
+    }
+
+
 def test_type_without_nitro_keeps_its_timeouts_and_that_is_said(aws: Aws, scene: Scene) -> None:
     on_answer(
         aws,
@@ -1013,6 +1034,54 @@ def test_private_and_own_peers_are_named_and_not_denied(aws: Aws, scene: Scene, 
     shown = check(plan, "cuts always tracked connections")
     assert (shown.ok, "10.99.1.1" in shown.detail) == (False, True)
     assert [str(network) for network in plan.touched.networks] == [f"{PEER}/32"]
+
+
+def test_peer_that_others_need_is_named_and_not_denied(aws: Aws, scene: Scene, ec2: Any) -> None:
+    nat(ec2, scene)
+    lists = ec2.describe_managed_prefix_lists()["PrefixLists"]
+    s3 = next(one["PrefixListId"] for one in lists if one["PrefixListName"].endswith(".s3"))
+    entry = ec2.get_managed_prefix_list_entries(PrefixListId=s3)["Entries"][0]
+    service, partner = str(ip_network(entry["Cidr"])[1]), "203.0.113.99"
+
+    plan = planned(
+        aws.sparing((ip_network("203.0.113.96/28"),)),
+        scene.app_id,
+        addresses=(service, partner, PEER),
+    )
+
+    shown = check(plan, "cuts always tracked connections")
+    assert (shown.ok, service in shown.detail, partner in shown.detail) == (False, True, True)
+    assert [str(network) for network in plan.touched.networks] == [f"{PEER}/32"]
+
+
+def test_services_that_may_not_be_read_are_said_and_stop_nothing(
+    aws: Aws, scene: Scene, ec2: Any, lab: EmulatedAws
+) -> None:
+    nat(ec2, scene)
+    denied = {"kind": "error", "code": "UnauthorizedOperation", "status": 403}
+    fault(lab, "DescribeManagedPrefixLists", **denied)
+
+    plan = planned(aws, scene.app_id, addresses=(PEER,))
+
+    assert not check(plan, "addresses of AWS services").ok
+    assert [str(network) for network in plan.touched.networks] == [f"{PEER}/32"]
+
+
+def test_gateway_endpoint_of_dynamodb_is_said_to_live_on(aws: Aws, scene: Scene, ec2: Any) -> None:
+    lists = ec2.describe_managed_prefix_lists()["PrefixLists"]
+    table = next(one["PrefixListId"] for one in lists if one["PrefixListName"].endswith("dynamodb"))
+    route = {"GatewayId": "vpce-1", "DestinationPrefixListId": table}
+    on_answer(
+        aws,
+        "ec2",
+        "DescribeRouteTables",
+        lambda answer: [table["Routes"].append(route) for table in answer["RouteTables"]],
+    )
+
+    plan = planned(aws, scene.web_id)
+
+    assert "DynamoDB (vpce-1)" in check(plan, "cuts always tracked connections").detail
+    assert not any(change.resource.startswith("acl-") for change in plan.changes)
 
 
 def test_full_network_acl_is_said_and_stops_nothing(aws: Aws, scene: Scene, ec2: Any) -> None:

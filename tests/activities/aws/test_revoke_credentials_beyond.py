@@ -183,8 +183,56 @@ def test_portal_session_is_told_open_and_left_to_people(center: dict[str, str], 
 
     before = f"{LONG_AGO:%Y-%m-%dT%H:%M:%SZ}"
     sessions = f"role sessions of permission-set/Operators begun before {before}"
-    assert is_open == {sessions: False, "access portal session": True}
+    assert is_open == {
+        sessions: False,
+        "access portal session": True,
+        "role sessions of carol@example.com by other permission sets": False,
+        "proof of who it is, by sts:GetCallerIdentity": False,
+        "sessions of other roles that it began": False,
+    }
     assert len(plan.tasks) == 3
+
+
+def test_other_permission_sets_of_the_user_are_told_open(center: dict[str, str], aws: Aws) -> None:
+    sso, instance = boto3.client("sso-admin"), {"InstanceArn": center["InstanceArn"]}
+    admins = sso.create_permission_set(Name="Admins", **instance)["PermissionSet"]
+    for arn, accounts in {
+        center["PermissionSetArn"]: (ACCOUNT,),
+        admins["PermissionSetArn"]: (ACCOUNT, "222222222222"),
+    }.items():
+        for account in accounts:
+            sso.create_account_assignment(
+                **instance,
+                TargetId=account,
+                TargetType="AWS_ACCOUNT",
+                PermissionSetArn=arn,
+                PrincipalType="USER",
+                PrincipalId=center["user"],
+            )
+    plan = operators(aws)
+    apply(plan, aws)
+
+    told = "role sessions of carol@example.com by other permission sets"
+    (left,) = [one for one in verify(plan, aws).residual if one.credential == told]
+
+    assert (left.state, left.open) == ("are not denied: revoke Admins in 2 accounts too", True)
+    assert left.state in [
+        c.detail.partition(", until")[0] for c in plan.preflight if told in c.name
+    ]
+
+
+def test_permission_sets_of_nobody_in_particular_are_not_known(
+    center: dict[str, str], aws: Aws
+) -> None:
+    plan = operators(aws, identity_center={"account": ACCOUNT, "region": "us-east-1"})
+
+    told = {check.name: (check.ok, check.detail) for check in plan.preflight}
+
+    ok, detail = told["afterwards, role sessions of whoever acted by other permission sets"]
+    assert (ok, detail.partition(",")[0]) == (
+        False,
+        "not known: no user is named whose they could be",
+    )
 
 
 def test_provisioning_that_failed_is_made_good_by_a_retry(

@@ -255,6 +255,26 @@ def test_token_begun_between_plan_and_apply_is_told_of_with_its_latest_end(
     assert timedelta(hours=35) < until - NOW < timedelta(hours=37)
 
 
+def test_signed_urls_are_told_with_what_signed_them(scene: Scene, aws: Aws) -> None:
+    plan = planned(aws, deny_all=False)
+    apply(plan, aws)
+
+    state, until, is_open = residual(verify(plan, aws), "URLs that it signed beforehand")
+
+    signers = "sessions by GetSessionToken, sessions by GetFederationToken"
+    assert (state, is_open) == (f"work as long as what signed them: {signers}", True)
+    assert until is not None
+    assert timedelta(hours=35) < until - NOW < timedelta(hours=37)
+
+
+def test_signed_urls_are_dead_with_everything_that_signs(scene: Scene, aws: Aws) -> None:
+    plan = planned(aws)
+    apply(plan, aws)
+
+    told = ("dead with what signed them", None, False)
+    assert residual(verify(plan, aws), "URLs that it signed beforehand") == told
+
+
 def test_margin_closes_what_began_while_people_decided(scene: Scene, aws: Aws) -> None:
     plan = planned(aws, deny_all=False, margin=timedelta(hours=12))
     apply(plan, aws)
@@ -274,6 +294,7 @@ def assumed(lab: EmulatedAws) -> Callable[..., None]:
             "eventSource": "sts.amazonaws.com",
             "eventName": "AssumeRole",
             "requestParameters": {"roleArn": arn, "roleSessionName": "laptop", **asked},
+            "responseElements": {"credentials": {"accessKeyId": "ASIALAPTOP"}},
             "userIdentity": {
                 "type": "IAMUser",
                 "arn": f"arn:aws:iam::{ACCOUNT}:user/alice",
@@ -293,7 +314,8 @@ def test_role_session_that_outlives_the_user_is_told_with_its_end(
     plan = planned(aws, at=NOW)
     apply(plan, aws)
 
-    told = ("lives on: revoke that role too", NOW + timedelta(minutes=90), True)
+    state = "lives on, and can begin others: revoke that role too"
+    told = (state, NOW + timedelta(minutes=90), True)
     assert residual(verify(plan, aws), "role/deploy session laptop") == told
     told_before = [check.name for check in plan.preflight]
     assert "afterwards, role/deploy session laptop" in told_before

@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import boto3
 import pytest
 
-from activities.aws import _manifest, snapshot_volumes
+from activities.aws import _contents, _manifest, snapshot_volumes
 from activities.aws.snapshot_volumes import apply, verify
 from firedoor import evidence
 from firedoor.action import NoParams
@@ -131,7 +131,7 @@ def test_blocks_that_may_not_be_listed_are_named_so(
         "operation": "ListSnapshotBlocks",
         "code": "AccessDeniedException",
         "status": 403,
-        "times": 2,
+        "times": 4,
     }
     lab.control("POST", "firedoor/faults", fault)
     plan = planned(scene.web_id, aws)
@@ -140,7 +140,118 @@ def test_blocks_that_may_not_be_listed_are_named_so(
 
     document = json.loads(evidence.fetch(kept.uri))
     assert document["volumes"][0]["snapshot"]["blocks"].startswith("not listed: ")
+    assert document["volumes"][0]["content"].startswith("not hashed: ")
     assert verify(plan, aws).verdict is Verdict.PROVEN
+
+
+def disk(volume: str, gib: int) -> bytes:
+    """Read a disk as the emulated AWS has it: a block in each GiB."""
+    ebs = boto3.client("ebs")
+    (snapshot,) = (one["SnapshotId"] for one in snapshots() if one["VolumeId"] == volume)
+    listed = ebs.list_snapshot_blocks(SnapshotId=snapshot)["Blocks"]
+    assert len(listed) == gib
+    read = (
+        ebs.get_snapshot_block(
+            SnapshotId=snapshot, BlockIndex=one["BlockIndex"], BlockToken=one["BlockToken"]
+        )["BlockData"].read()
+        for one in listed
+    )
+    return "".join(
+        f"{one['BlockIndex']} {hashlib.sha256(data).hexdigest()}\n"
+        for one, data in zip(listed, read, strict=True)
+    ).encode()
+
+
+def contents(receipt: Receipt) -> dict[str, Any]:
+    document = json.loads(evidence.fetch(receipt.evidence[-1].uri))
+    return {one["volume"]: one["content"] for one in document["volumes"]}
+
+
+def test_manifest_has_the_hash_of_what_is_on_each_disk(scene: Scene, aws: Aws) -> None:
+    found = contents(apply(planned(scene.web_id, aws), aws))
+
+    for volume in scene.web_volume_ids:
+        lines = disk(volume, 8)
+        assert found[volume]["sha256"] == hashlib.sha256(lines).hexdigest()
+        assert (found[volume]["blocks"], found[volume]["bytes_each"]) == (8, 512 * 1024)
+        (kept,) = found[volume]["lists"]
+        assert evidence.fetch(kept["uri"]) == lines
+    one, other = scene.web_volume_ids
+    assert found[one]["sha256"] != found[other]["sha256"]
+
+
+def shortened(parsed: dict[str, Any], **_: Any) -> None:
+    """Let a page of blocks be shorter than was asked for, as EBS's can be."""
+    if len(parsed.get("Blocks", ())) > 3:
+        parsed |= {"Blocks": parsed["Blocks"][:3], "NextToken": "more"}
+
+
+def test_disk_is_read_on_where_the_last_call_left_it(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = contents(apply(planned(scene.web_id, aws, "whole"), aws))
+    read: list[str] = []
+    aws.client("ebs").meta.events.register(
+        "before-call.ebs.GetSnapshotBlock", lambda params, **_: read.append(params["url_path"])
+    )
+    aws.client("ebs").meta.events.register("after-call.ebs.ListSnapshotBlocks", shortened)
+    plan = planned(scene.web_id, aws)
+
+    times = iter([0.0, 0.0, 99.0] * 6 + [0.0] * 99)  # there is time for one list more, each time
+    monkeypatch.setattr(_contents, "monotonic", lambda: next(times))
+
+    rounds = 1
+    while not (receipt := apply(plan, aws)).evidence:
+        assert verify(plan, aws).verdict is Verdict.PENDING
+        rounds += 1
+
+    assert rounds > 3
+    found = contents(receipt)
+    assert {v: one["sha256"] for v, one in found.items()} == {
+        v: one["sha256"] for v, one in whole.items()
+    }
+    assert [len(one["lists"]) for one in found.values()] == [3, 3]  # of three blocks and the rest
+    assert len(read) == len(set(read)) == 16
+
+
+def test_block_that_came_altered_is_not_hashed(scene: Scene, aws: Aws) -> None:
+    def altered(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["Checksum"] = "x"
+
+    aws.client("ebs").meta.events.register("after-call.ebs.GetSnapshotBlock", altered)
+
+    found = contents(apply(planned(scene.web_id, aws), aws))
+
+    assert all("is not what EBS says that it is" in one for one in found.values())
+
+
+def test_busy_ebs_is_asked_again_and_then_left_for_later(
+    scene: Scene, aws: Aws, lab: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_contents, "PAUSE", 0.0)
+    busy = {"service": "ebs", "operation": "ListSnapshotBlocks", "status": 400}
+    lab.control(
+        "POST",
+        "firedoor/faults",
+        {**busy, "code": "RequestThrottledException", "times": _contents.TRIES + 1},
+    )
+    plan = planned(scene.web_id, aws)
+
+    first, second = apply(plan, aws), apply(plan, aws)
+
+    assert first.evidence == ()
+    assert all(one["blocks"] == 8 for one in contents(second).values())
+
+
+def test_disk_that_is_larger_than_is_read_is_named_so(
+    scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(monkeypatch, SNAPSHOT_HASH_GIB="7")
+
+    found = contents(apply(planned(scene.web_id, aws), aws))
+
+    said = "not hashed: it may hold 8 GiB, FIREDOOR_SNAPSHOT_HASH_GIB is 7"
+    assert set(found.values()) == {said}
 
 
 def test_set_in_the_making_is_pending_and_written_down_when_it_is_made(
