@@ -26,7 +26,7 @@ TIMEOUT = 10.0
 LARGEST = 64 * 1024
 """Bytes of an answer that are read."""
 
-LONGEST_WAIT = timedelta(minutes=15)
+SHORTEST_WAIT, LONGEST_WAIT = timedelta(seconds=1), timedelta(minutes=15)
 """How long the other side may make us wait: people are waiting for the message."""
 
 LATER = frozenset({408, 425, 429})
@@ -165,7 +165,7 @@ def _wait(said: str | None) -> timedelta | None:
             wait = parsedate_to_datetime(said).astimezone(UTC) - datetime.now(UTC)
         except (ValueError, OverflowError):
             return None
-    return min(max(wait, timedelta(0)), LONGEST_WAIT)
+    return min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
 
 
 def _reason(error: Exception) -> str:
