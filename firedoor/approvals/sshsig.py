@@ -83,12 +83,57 @@ class PublicKey(NamedTuple):
     """What a security key made it for, for one `ssh:`; None if it is in none."""
 
 
+class Reader:
+    """Takes the fields of RFC 4251, section 5, one after the other.
+
+    Raises `BadSignature` where there are none, or none of that kind.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        """Return so many bytes."""
+        if self._at + size > len(self._data):
+            raise BadSignature("it ends too soon")
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def number(self) -> int:
+        """Return a number of 32 bits."""
+        return int.from_bytes(self.take(4))
+
+    def string(self) -> bytes:
+        """Return bytes that have their length before them."""
+        return self.take(self.number())
+
+    def text(self) -> str:
+        """Return a name, which is ASCII."""
+        value = self.string()
+        if not value.isascii():
+            raise BadSignature("a name in it is not ASCII")
+        return value.decode("ascii")
+
+    def mpint(self) -> int:
+        """Return a number of any size that is not negative."""
+        value = self.string()
+        if value and value[0] & 0x80:
+            raise BadSignature("a number in it is negative")
+        return int.from_bytes(value)
+
+    def end(self) -> None:
+        """Require that nothing is left."""
+        if self._at != len(self._data):
+            raise BadSignature("it goes on too long")
+
+
 def verify(armoured: str, message: bytes) -> Signer:
     """Return which key has signed a message.
 
     Whether that key is anybody's is for the caller to know. Raises `BadSignature`.
     """
-    fields = _Reader(_dearmoured(armoured))
+    fields = Reader(_dearmoured(armoured))
     if fields.take(len(MAGIC)) != MAGIC or fields.number() != VERSION:
         raise BadSignature("it is not an SSH signature of version 1")
     public, namespace, reserved = fields.string(), fields.text(), fields.string()
@@ -125,7 +170,7 @@ def armoured(public: bytes, signature: bytes) -> str:
 def sign(key: PrivateKey, message: bytes) -> str:
     """Return the signature of a private key over a message, as text."""
     public, data = public_blob(key), covered(message)
-    kind = _Reader(public).text()
+    kind = Reader(public).text()
     match key:
         case Ed25519PrivateKey():
             raw = key.sign(data)
@@ -152,7 +197,7 @@ def parse_public(blob: bytes) -> PublicKey:
     Certificates, DSA and short RSA keys are none. Each key has one form only. Raises `BadKey`.
     """
     try:
-        fields = _Reader(blob)
+        fields = Reader(blob)
         kind = fields.text()
         known = _public(kind, fields)
         fields.end()
@@ -166,42 +211,6 @@ def parse_public(blob: bytes) -> PublicKey:
 def string(value: bytes) -> bytes:
     """Return bytes with their length before them (RFC 4251, section 5)."""
     return len(value).to_bytes(4) + value
-
-
-class _Reader:
-    """Takes the fields of RFC 4251, section 5, one after the other."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        if self._at + size > len(self._data):
-            raise BadSignature("it ends too soon")
-        self._at += size
-        return self._data[self._at - size : self._at]
-
-    def number(self) -> int:
-        return int.from_bytes(self.take(4))
-
-    def string(self) -> bytes:
-        return self.take(self.number())
-
-    def text(self) -> str:
-        value = self.string()
-        if not value.isascii():
-            raise BadSignature("a name in it is not ASCII")
-        return value.decode("ascii")
-
-    def mpint(self) -> int:
-        value = self.string()
-        if value and value[0] & 0x80:
-            raise BadSignature("a number in it is negative")
-        return int.from_bytes(value)
-
-    def end(self) -> None:
-        if self._at != len(self._data):
-            raise BadSignature("it goes on too long")
 
 
 def _dearmoured(text: str) -> bytes:
@@ -221,7 +230,7 @@ def _covered(message: bytes, hashing: str) -> bytes:
     return MAGIC + b"".join(map(string, parts))
 
 
-def _public(kind: str, fields: _Reader) -> PublicKey:
+def _public(kind: str, fields: Reader) -> PublicKey:
     """Read the rest of a public key of a type."""
     if kind == ED25519:
         return PublicKey(kind, Ed25519PublicKey.from_public_bytes(fields.string()), None)
@@ -241,7 +250,7 @@ def _public(kind: str, fields: _Reader) -> PublicKey:
     raise BadKey(f"a key of type {_shown(kind)} is not taken")
 
 
-def _point(kind: str, fields: _Reader) -> EllipticCurvePublicKey:
+def _point(kind: str, fields: Reader) -> EllipticCurvePublicKey:
     curve, point = fields.text(), fields.string()
     # SSH writes points in full only; another form would be another name of the same key.
     if not kind.endswith(f"-{curve}") or point[:1] != b"\x04":
@@ -249,7 +258,7 @@ def _point(kind: str, fields: _Reader) -> EllipticCurvePublicKey:
     return EllipticCurvePublicKey.from_encoded_point(CURVES[kind][0], point)
 
 
-def _minimal(fields: _Reader) -> int:
+def _minimal(fields: Reader) -> int:
     """Read a number in the one form that RFC 4251 allows."""
     written = fields.string()
     number = int.from_bytes(written)
@@ -260,7 +269,7 @@ def _minimal(fields: _Reader) -> int:
 
 def _check(public: PublicKey, signature: bytes, data: bytes) -> bool:
     """Check a signature by a key of any type; return whether a security key was touched for it."""
-    fields = _Reader(signature)
+    fields = Reader(signature)
     algorithm, raw = fields.text(), fields.string()
     if algorithm not in (RSA_HASHES if public.kind == RSA else (public.kind,)):
         what = f"{_shown(algorithm)} by a key of type {public.kind}"
@@ -287,7 +296,7 @@ def _check(public: PublicKey, signature: bytes, data: bytes) -> bool:
 
 
 def _ecdsa(key: EllipticCurvePublicKey, raw: bytes, data: bytes, hashing: HashAlgorithm) -> None:
-    pair = _Reader(raw)
+    pair = Reader(raw)
     r, s = pair.mpint(), pair.mpint()
     pair.end()
     key.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashing))

@@ -166,7 +166,7 @@ def test_rsa_signature_without_its_zeros_is_taken_as_keygen_takes_it(tmp_path: P
     while raw[0]:  # one in 256 begins with a zero
         number += 1
         message = str(number).encode()
-        raw = sshsig._Reader(blob_of(sign(signer, message))[-256:]).take(256)
+        raw = sshsig.Reader(blob_of(sign(signer, message))[-256:]).take(256)
     short = armoured(public_blob(signer), string(b"rsa-sha2-512") + string(raw.lstrip(b"\0")))
 
     by = verify(short, message)
@@ -250,12 +250,12 @@ def test_negative_numbers_are_refused_as_keygen_refuses_them(tmp_path: Path) -> 
     while len(r) != 33:  # every other one needs a zero before its first bit
         number += 1
         message = str(number).encode()
-        fields = sshsig._Reader(blob_of(sign(signer, message)))
+        fields = sshsig.Reader(blob_of(sign(signer, message)))
         fields.take(10)
         signature = [fields.string() for _ in range(5)][-1]
-        outer = sshsig._Reader(signature)
+        outer = sshsig.Reader(signature)
         outer.string()
-        pair = sshsig._Reader(outer.string())
+        pair = sshsig.Reader(outer.string())
         r, s = pair.string(), pair.string()
     raw = string(r[1:]) + string(s)
     negative = armoured(public_blob(signer), string(b"ecdsa-sha2-nistp256") + string(raw))
