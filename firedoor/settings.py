@@ -161,6 +161,24 @@ class Settings(BaseSettings):
         default=None,
         description="whsec_… by which the webhook knows us; two, while one replaces the other",
     )
+    oidc_command: str | None = Field(
+        default=None, description="command that prints an ID token whose nonce is FIREDOOR_NONCE"
+    )
+    chat: str | None = Field(
+        default=None, description="host:port on which the worker takes answers from Slack and Teams"
+    )
+    gateway: str | None = Field(
+        default=None, description="as which gateway of those who may decide the worker brings them"
+    )
+    gateway_key: Path | None = Field(
+        default=None, description="the private SSH key that it signs them with, best an Ed25519 one"
+    )
+    slack_signing_secret: SecretStr | None = Field(
+        default=None, description="the Slack app's, by which we know its requests"
+    )
+    teams_secret: SecretStr | None = Field(
+        default=None, description="security token of the outgoing webhook in Teams"
+    )
     metrics: str | None = Field(default=None, description="host:port of the Prometheus endpoint")
 
     @classmethod
