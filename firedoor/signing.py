@@ -127,20 +127,22 @@ def find(
     *,
     hardware: bool = False,
     passphrase: Passphrase | None = None,
+    places: Iterable[Path] = (),
 ) -> SigningKey:
     """Return the private half of one of a responder's registered keys.
 
     `wanted` is a file of a private key, a .pub file, or a fingerprint; without it, the first key
-    that the agent holds is taken, or else one of the usual files. With `hardware` only security
-    keys are looked for, if one is registered. Raises `BadInput` with what to do.
+    that the agent holds is taken, or else that in one of `places` or the usual files. With
+    `hardware` only security keys are looked for, if one is registered. Raises `BadInput` with what
+    to do.
     """
     if not keys:
         raise BadInput(WHAT, "", "none is registered for you: see `firedoor responders add --help`")
     if wanted is None:
         secured = tuple(key for key in keys if key.is_hardware) if hardware else ()
-        return _first(secured or keys, passphrase)
+        return _first(secured or keys, [*places, *_usual_files()], passphrase)
     if wanted.startswith(FINGERPRINT):
-        return _fingerprinted(keys, wanted, passphrase)
+        return _fingerprinted(keys, wanted, [*places, *_usual_files()], passphrase)
     return _named(keys, Path(wanted).expanduser(), passphrase)
 
 
@@ -196,8 +198,10 @@ def load_public(file: Path) -> tuple[str, str]:
     return public, "".join(words[2:])
 
 
-def _first(keys: tuple[Key, ...], passphrase: Passphrase | None) -> SigningKey:
-    """Return the first of the keys that the agent holds, or else that is in one of the usual files.
+def _first(
+    keys: tuple[Key, ...], files: Iterable[Path], passphrase: Passphrase | None
+) -> SigningKey:
+    """Return the first of the keys that the agent holds, or else that is in one of the files.
 
     An agent that does not answer matters only where there is no file either.
     """
@@ -207,7 +211,7 @@ def _first(keys: tuple[Key, ...], passphrase: Passphrase | None) -> SigningKey:
             return held
     except BadInput as error:
         trouble = error
-    if kept := _in_files(keys, _usual_files(), passphrase):
+    if kept := _in_files(keys, files, passphrase):
         return kept
     if trouble:
         raise trouble
@@ -220,7 +224,7 @@ def _fingerprinted(keys: tuple[Key, ...], wanted: str, passphrase: Passphrase | 
     if not meant:
         yours = ", ".join(key.fingerprint for key in keys)
         raise BadInput(WHAT, wanted, f"it is not registered for you; these are: {yours}")
-    return _first(meant, passphrase)
+    return _first(meant, files, passphrase)
 
 
 def _named(keys: tuple[Key, ...], file: Path, passphrase: Passphrase | None) -> SigningKey:

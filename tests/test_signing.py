@@ -116,6 +116,13 @@ def test_usual_files_are_looked_into_when_the_agent_has_none(
     assert found.describe() == f"{key.fingerprint} of {file}"
 
 
+def test_other_places_are_looked_into_as_well(home: Path) -> None:
+    key, file = make(home / "key"), home / "key"
+
+    assert signs(signing.find((key,), None, places=(home / "none", file)), key)
+    assert signs(signing.find((key,), key.fingerprint, places=(file,)), key)
+
+
 def test_usual_file_of_another_key_is_not_taken(home: Path) -> None:
     make(home / ".ssh" / "id_ed25519")
     key = make(home / "key")
@@ -136,9 +143,7 @@ def test_agent_without_the_key_is_said(agent: str, home: Path) -> None:
         with pytest.raises(BadInput, match=f"neither in the agent {where}: ssh-add it"):
             signing.find((key,), wanted)
     (home / "key").unlink()
-    with pytest.raises(
-        BadInput, match=r"key\.pub: its other half is neither in the agent nor besi"
-    ):
+    with pytest.raises(BadInput, match=r"key\.pub: its other half is neither in the agent nor"):
         signing.find((key,), str(home / "key.pub"))
 
 
