@@ -219,7 +219,9 @@ def _first(
     raise BadInput(WHAT, yours, f"{_nowhere()} nor in ~/.ssh: ssh-add it, or set FIREDOOR_KEY")
 
 
-def _fingerprinted(keys: tuple[Key, ...], wanted: str, passphrase: Passphrase | None) -> SigningKey:
+def _fingerprinted(
+    keys: tuple[Key, ...], wanted: str, files: Iterable[Path], passphrase: Passphrase | None
+) -> SigningKey:
     meant = tuple(key for key in keys if key.fingerprint == wanted)
     if not meant:
         yours = ", ".join(key.fingerprint for key in keys)
