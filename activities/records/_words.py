@@ -7,7 +7,7 @@ the markup of a service is for the channel to defuse.
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from firedoor.model.message import Message
@@ -34,7 +34,7 @@ def headline(message: Message) -> str:
 def passages(message: Message) -> tuple[Passage, ...]:
     """Return what a message says beyond its headline, most important first."""
     parts = (
-        Passage("What to know", tuple(clean(message.text).splitlines()[:MOST])),
+        Passage("What to know", _paragraphs(message.text)),
         Passage("Plan", _listed(message.plans)),
         Passage("Blast radius", _listed(message.blast_radius)),
         Passage("Undo cannot bring back", _listed(message.lost)),
@@ -98,11 +98,22 @@ def shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _listed(sentences: Iterable[str]) -> tuple[str, ...]:
-    lines = tuple(one_line(sentence) for sentence in sentences)
-    if len(lines) <= MOST:
-        return lines
-    return (*lines[: MOST - 1], f"… and {len(lines) - MOST + 1} more: see the incident")
+def _paragraphs(text: str) -> tuple[str, ...]:
+    lines = text.splitlines()
+    shown = tuple(clean(_head(line)) for line in lines[:MOST])
+    return shown if len(lines) <= MOST else (*shown, "… and more: see the incident")
+
+
+def _listed(sentences: Sequence[str]) -> tuple[str, ...]:
+    shown = sentences if len(sentences) <= MOST else sentences[: MOST - 1]
+    lines = tuple(clean(_head(" ".join(sentence.split()))) for sentence in shown)
+    rest = len(sentences) - len(shown)
+    return (*lines, f"… and {rest} more: see the incident") if rest else lines
+
+
+def _head(line: str) -> str:
+    """Return what of a line can be shown: what nobody sees need not be cleaned."""
+    return line[: LONGEST + 1]
 
 
 def _spelled(character: str) -> str:

@@ -33,9 +33,10 @@ LINES = (20, 10, 5, 2, 1)
 LINE = 240
 """How many lines of a passage are shown, and how long each is, as space gets short."""
 
-TITLE = 500
+TITLE = 300
 REASON = 1000
 MENTIONS = 20
+"""The longest title and reason, in characters, and how many people are called by name."""
 
 VERSION = "1.4"
 """The newest that Teams shows everywhere, on telephones too."""
@@ -67,7 +68,8 @@ def _body(message: Message) -> bytes:
             "contentType": "application/vnd.microsoft.card.adaptive",
             "content": _card(message, most),
         }
-        body = json.dumps({"type": "message", "attachments": [card]}).encode()
+        whole = {"type": "message", "attachments": [card]}
+        body = json.dumps(whole, ensure_ascii=False).encode()
         if len(body) <= LARGEST:
             return body
     raise Refused(f"teams: what identifies the message has more than {LARGEST} bytes")
