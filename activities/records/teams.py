@@ -88,7 +88,7 @@ def _card(message: Message, most: int) -> dict[str, Any]:
             *(line for part in passages(message) for line in _passage(part, most)),
             *(_line(_bold(f"{key}: "), _run(value)) for key, value in facts(message).items()),
             *([_line(_bold("To decide: "), _run(how(message)))] if message.how else []),
-            *([_reason()] if choice else []),
+            *([_line(_bold("Or here: "), _run(_words(choice))), _reason()] if choice else []),
         ],
         "msteams": {"width": "Full", "entities": [_entity(one) for one in people]},
     }
@@ -142,6 +142,12 @@ def _entity(one: Addressee) -> dict[str, Any]:
     text = _at(one)
     who = {"id": one.teams, "name": text.removeprefix("<at>").removesuffix("</at>")}
     return {"type": "mention", "text": text, "mentioned": who}
+
+
+def _words(choice: Choice) -> str:
+    """Return how to answer in words: an outgoing webhook of Teams gets these, and no button."""
+    which = f"{choice.incident} {choice.run} {choice.step} {choice.plan_digest}"
+    return one_line(f"mention the webhook, then: approve {which} and your reason, or deny …")
 
 
 def _reason() -> dict[str, Any]:

@@ -78,6 +78,7 @@ def test_too_many_is_tried_again_when_the_other_side_says(
     error = caught(deliver, Busy)
     answer = deliver()
 
+    assert isinstance(error, Busy)
     assert error.retryable
     assert error.after == timedelta(seconds=7)
     assert answer

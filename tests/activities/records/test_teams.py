@@ -121,12 +121,24 @@ def test_buttons_carry_what_is_decided_and_nothing_that_decides(teams: Any, mess
     ]
 
 
+def test_card_says_the_words_that_answer_where_buttons_do_not_work(
+    teams: Any, message: Any
+) -> None:
+    sent = message(chat=True)
+
+    CHANNEL.deliver(sent)
+
+    words = f"approve {sent.incident} {sent.run} {sent.step} {sent.plan_digest} and your reason"
+    assert words in shown(card(teams.only))
+
+
 def test_without_chat_there_are_no_buttons(teams: Any, message: Any) -> None:
     CHANNEL.deliver(message(chat=False))
 
     made = card(teams.only)
     assert "actions" not in made
     assert inputs(made) == []
+    assert "mention" not in shown(made)
 
 
 def test_people_are_called_by_their_id_only(teams: Any, message: Any) -> None:
@@ -157,7 +169,7 @@ def test_names_of_an_attacked_account_do_not_act(teams: Any, message: Any) -> No
     made = card(teams.only)
     # Only a TextBlock reads Markdown.
     assert {one["type"] for one in made["body"]} == {"RichTextBlock", "Input.Text"}
-    assert shown(made).count("[click]") == 9
+    assert shown(made).count("[click]") == 11
     assert not set("\u202e\x1b\x00") & set(shown(made) + made["fallbackText"])
 
 
