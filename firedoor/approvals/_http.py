@@ -1,6 +1,8 @@
 """What asking an issuer or AWS over HTTP has in common: little time, little room, no way round."""
 
 from ipaddress import ip_address
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -13,6 +15,16 @@ def is_loopback(host: str | None) -> bool:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+def proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for an address.
+
+    aiohttp could look itself, but would look for logins in ~/.netrc too, and send them along.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return None if is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)
 
 
 async def read(answer: aiohttp.ClientResponse, most: int) -> bytes:

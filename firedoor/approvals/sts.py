@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.parsers import ResponseParserError, create_parser
 from botocore.session import get_session
 
-from firedoor.approvals._http import TIMEOUT, is_loopback, read
+from firedoor.approvals._http import TIMEOUT, is_loopback, proxy, read
 from firedoor.errors import BadInput, Unreachable
 from firedoor.model.word import StsRequest
 
@@ -79,16 +79,18 @@ async def ask(request: StsRequest, digest: str, hosts: frozenset[str]) -> str:
     Tested against an emulator, and against a server that recomputes the signature with botocore.
     Not proven: what AWS itself answers.
     """
-    headers = _checked(request, digest, hosts)
+    url, headers = request.url, _checked(request, digest, hosts)
     try:
         async with (
-            aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True) as session,
-            session.post(request.url, data=BODY, headers=headers, allow_redirects=False) as answer,
+            aiohttp.ClientSession(timeout=TIMEOUT) as session,
+            session.post(
+                url, data=BODY, headers=headers, proxy=proxy(url), allow_redirects=False
+            ) as answer,
         ):
             status, body = answer.status, await read(answer, LARGEST_ANSWER)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise Unreachable(f"{request.url}: {str(error) or type(error).__name__}") from error
-    return _arn(request.url, status, body)
+        raise Unreachable(f"{url}: {str(error) or type(error).__name__}") from error
+    return _arn(url, status, body)
 
 
 def hosts() -> frozenset[str]:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -206,10 +208,13 @@ class _Desk:
 
 
 async def _tell(url: str, told: Mapping[str, object]) -> None:
+    parts = urlsplit(url)
+    # aiohttp could look itself, but would look for logins in ~/.netrc too, and send them along.
+    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
     try:
         async with (
-            aiohttp.ClientSession(timeout=TO_TELL, trust_env=True) as session,
-            session.post(url, json=told, allow_redirects=False) as answer,
+            aiohttp.ClientSession(timeout=TO_TELL) as session,
+            session.post(url, json=told, proxy=proxy, allow_redirects=False) as answer,
         ):
             problem = "" if answer.ok else f"HTTP {answer.status}"
     except (aiohttp.ClientError, TimeoutError) as error:

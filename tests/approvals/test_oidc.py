@@ -4,6 +4,7 @@ The provider is a small one of the tests, over real HTTP on loopback; its tokens
 form of the standards. No public provider was asked.
 """
 
+import asyncio
 import base64
 import hmac
 import json
@@ -364,6 +365,28 @@ async def test_an_issuer_that_cannot_answer_now_is_unreachable(
 async def test_an_issuer_that_is_not_there_is_unreachable() -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
         await oidc.fetch_key(token(), Issuer(issuer="http://127.0.0.1:1", audience="firedoor"))
+
+
+async def test_a_provider_is_asked_by_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readline()).decode().strip())
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    with pytest.raises(Unreachable):
+        await oidc.fetch_key(token(), ISSUER)
+    server.close()
+    assert asked == ["CONNECT id.example.com:443 HTTP/1.1"]
 
 
 # The command

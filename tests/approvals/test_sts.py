@@ -7,6 +7,7 @@ recomputes the signature with botocore, and refuses an old date, as AWS does. AW
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import boto3
 import pytest
@@ -109,6 +110,15 @@ async def test_the_emulator_says_who_signed_for_the_word(lab: EmulatedAws) -> No
     assert signed.url == f"{lab.endpoint}/"
     who = await sts.ask(signed, DIGEST, sts.hosts())
     assert who == boto3.client("sts").get_caller_identity()["Arn"]
+
+
+async def test_a_login_in_netrc_is_sent_to_nobody(
+    server: Checking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login root password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    assert await sts.ask(proof(), DIGEST, sts.hosts()) == ARN
 
 
 async def test_a_stranger_to_the_secret_proves_nothing(server: Checking) -> None:
