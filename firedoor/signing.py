@@ -195,7 +195,8 @@ def load_public(file: Path) -> tuple[str, str]:
         public = public_key(words[0], words[1])
     except BadSignature as error:
         raise BadInput(WHAT, str(file), f"{error}: make one with ssh-keygen -t ed25519") from error
-    return public, "".join(words[2:])
+    comment = " ".join("".join(words[2:]).split())
+    return public, comment if comment.isprintable() else ""
 
 
 def _first(
