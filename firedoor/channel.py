@@ -1,5 +1,6 @@
 """The channel contract: one way by which people, or their systems, are told of what happens."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,6 +8,7 @@ from datetime import timedelta
 from firedoor.errors import Unreachable
 from firedoor.model.base import Model
 from firedoor.model.message import Delivered, Message
+from firedoor.settings import settings
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class Channel:
     check: Callable[[], None]
     setting: str
     """What turns the channel on: the names of its settings, as in `FIREDOOR_SMTP`."""
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether any of these is set: somebody then relies on the channel, and it has to work."""
+        names = re.findall(r"FIREDOOR_([A-Z_]+)", self.setting)
+        return any(getattr(settings(), name.lower()) is not None for name in names)
 
 
 class Busy(Unreachable):

@@ -276,6 +276,17 @@ def test_channel_that_is_not_set_up_says_which_setting_it_needs(
     assert found.value.where in channel.setting
 
 
+@each_way
+def test_channel_of_which_only_a_part_is_set_up_is_begun(way: str, use: Any) -> None:
+    channel = CHANNELS[way.split()[0]]
+    assert not channel.is_begun
+
+    for name, value in WAYS[way]("https://example.com/").items():
+        if not name.endswith("_url"):
+            use(**{name: value})
+            assert channel.is_begun
+
+
 def test_settings_show_no_secret(use: Any) -> None:
     for way in WAYS.values():
         use(**way(f"https://example.com/{SECRET}"))
