@@ -109,6 +109,14 @@ def test_the_documented_example_can_be_used() -> None:
     assert set(parse(example, "").roster.people) == {"alice", "bob"}
 
 
+def test_the_example_of_the_guide_can_be_used() -> None:
+    guide = Path(__file__).parent.parent / "docs/guides/approvals.md"
+    _, _, rest = guide.read_text().partition("```yaml\npeople:\n")
+    example = "people:\n" + rest.partition("```")[0]
+
+    assert {*parse(example, "").roster.people} == {"alice", "bob"}
+
+
 def test_revoked_key_and_key_for_something_else_are_passed_over_and_said() -> None:
     revoked = Key(public=TWO).fingerprint
     signers = f'alice namespaces="git" {ONE}\nbob {TWO}\nstranger namespaces="file" {ONE}\n'

@@ -9,10 +9,8 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from firedoor import enrolment, policies, rosters, signing
-from firedoor.approvals import hearing, lint
-from firedoor.approvals.hearing import NotTheirs
+from firedoor.approvals import lint
 from firedoor.cli import _keys, output, render
-from firedoor.cli.arguments import Yes
 from firedoor.cli.main import STATUSES
 from firedoor.cli.output import Json as AsJson
 from firedoor.cli.output import can_ask, confirm, document, line
@@ -55,7 +53,7 @@ def add(
         list[str] | None,
         typer.Option(metavar="ARN", help="What AWS knows them by; can be given again."),
     ] = None,
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: AsJson = False,
 ) -> None:
     """Add somebody who may decide, or one more key of theirs.
@@ -133,6 +131,8 @@ def _check(now: datetime) -> Check:
 
 def _trial(roster: Roster, now: datetime) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return why this terminal could not sign, or else what it signs with."""
+    from firedoor.approvals import hearing  # it brings HTTP along, which nothing else here needs
+
     me = settings().responder
     person = roster.people.get(me)
     if person is None:
@@ -152,7 +152,7 @@ def _trial(roster: Roster, now: datetime) -> tuple[tuple[str, ...], tuple[str, .
         signature = _keys.signed(key, signable(word))
         said = Signed[Close](word=word, attestation=SshSignature(signature=signature))
         hearing.speaker(said, roster, now)
-    except (BadInput, NotTheirs) as error:
+    except (BadInput, hearing.NotTheirs) as error:
         return (f"this terminal cannot sign for {me}: {error}",), ()
     return (), (f"this terminal signs for {me} with {key.describe()}",)
 
