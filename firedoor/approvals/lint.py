@@ -30,6 +30,12 @@ def problems(policy: Policy, now: datetime) -> tuple[str, ...]:
     return (*_people(policy.roster, rules, now), *of_rules, *said)
 
 
+def counts(key: Key, now: datetime) -> bool:
+    """Tell whether what a key signs now would count."""
+    begun = key.valid_after is None or key.valid_after <= now
+    return begun and (key.valid_before is None or now < key.valid_before)
+
+
 def _covers_everything(rule: Rule) -> bool:
     return EVERYTHING in rule.effects and EVERYTHING in rule.runbooks and not rule.classes
 
@@ -139,17 +145,12 @@ def _able(rule: Rule, person: Responder, roster: Roster, now: datetime) -> bool:
     return any(CAN[means](person, roster, now) for means in rule.accepts)
 
 
-def _counts(key: Key, now: datetime) -> bool:
-    begun = key.valid_after is None or key.valid_after <= now
-    return begun and (key.valid_before is None or now < key.valid_before)
-
-
 def _by_key(person: Responder, _: Roster, now: datetime) -> bool:
-    return any(_counts(key, now) for key in person.keys)
+    return any(counts(key, now) for key in person.keys)
 
 
 def _by_hardware(person: Responder, now: datetime) -> bool:
-    return any(key.is_hardware and _counts(key, now) for key in person.keys)
+    return any(key.is_hardware and counts(key, now) for key in person.keys)
 
 
 def _by_issuer(person: Responder, roster: Roster, _: datetime) -> bool:
@@ -170,7 +171,7 @@ def _by_chat(person: Responder, roster: Roster, now: datetime) -> bool:
 
 
 def _has_gateway(roster: Roster, now: datetime) -> bool:
-    return any(_counts(key, now) for one in roster.gateways.values() for key in one.keys)
+    return any(counts(key, now) for one in roster.gateways.values() for key in one.keys)
 
 
 def _or(names: Sequence[str]) -> str:

@@ -211,6 +211,23 @@ async def test_key_that_was_laid_out_is_found(
     assert ended.out.endswith(f" of {made}\n")
 
 
+async def test_key_that_has_expired_is_not_signed_with(
+    cli: Cli, home: Path, files: tuple[Path, Path]
+) -> None:
+    old, new = await add(cli, home, "alice"), key(home / ".ssh" / "id_ed25519")
+    (home / "key-of-alice").rename(home / "home" / "key")  # which is looked for first
+    written = files[1].read_text().replace('firedoor" ', 'firedoor",valid-before="20200101Z" ')
+    files[1].write_text(f"{written}alice {(home / '.ssh' / 'id_ed25519.pub').read_text()}")
+
+    ended = await cli("responders", "check")
+
+    assert ended.status == 1
+    assert ended.out.splitlines() == [
+        f"{old} of alice expired on 2020-01-01: take its line out, or add another key",
+        f"this terminal signs for alice with {new} of {home}/.ssh/id_ed25519",
+    ]
+
+
 async def test_check_says_that_this_terminal_cannot_sign(
     cli: Cli, home: Path, files: tuple[Path, Path]
 ) -> None:
