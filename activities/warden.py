@@ -15,11 +15,11 @@ from firedoor.model.warden import (
     Admission,
     Change,
     Changes,
-    Instruction,
+    Instructed,
     Rulings,
-    Warden,
     warden_id,
 )
+from firedoor.model.word import Instruction, Signed
 
 T = TypeVar("T")
 
@@ -78,14 +78,9 @@ async def withdraw(client: Client, queue: str, lease: str, incident: str) -> Non
     await admit(client, queue, change)
 
 
-async def pause(client: Client, queue: str, instruction: Instruction) -> Warden:
-    """Stop every change from now on."""
-    return await _tell(client, queue, "pause", instruction, Warden)
-
-
-async def resume(client: Client, queue: str, instruction: Instruction) -> Warden:
-    """Let changes through again."""
-    return await _tell(client, queue, "resume", instruction, Warden)
+async def instruct(client: Client, queue: str, said: Signed[Instruction]) -> Instructed:
+    """Bring a person's word: that every change is to stop, or that they may go on."""
+    return await _tell(client, queue, "instruct", said, Instructed)
 
 
 async def _tell(client: Client, queue: str, update: str, message: Model, result: type[T]) -> T:

@@ -18,11 +18,11 @@ from temporalio.worker import Worker
 from activities import containment
 from bench.floor import Floor
 from firedoor.model.containment import Claim, Grant
-from firedoor.model.decision import Answer, Decision, Ruling
+from firedoor.model.decision import Ruling
 from firedoor.model.incident import Incident, StepRecord, StepState
 from firedoor.model.runbook import Approval
 from firedoor.settings import settings
-from firedoor.testing import NOW, RESPONDER, World, finding, instance, step
+from firedoor.testing import World, decision, finding, instance, step
 from worker.actions import activities_of
 from worker.client import ask, deliver
 from worker.plugin import SANDBOX, workflows
@@ -117,16 +117,7 @@ async def _asked(
     handle = await _delivered(client, world, Approval.ASK)
     to_plan = await planned.seconds()
     record = await _until(handle, lambda record: record.state is StepState.ASKING)
-    vote = Decision(
-        incident=handle.id,
-        step=record.key,
-        plan_digest=record.plan_digest,
-        answer=Answer.APPROVE,
-        responder=RESPONDER,
-        reason="measuring",
-        at=NOW,
-        nonce=uuid4().hex,
-    )
+    vote = decision(await handle.query("incident", result_type=Incident), record)
     claimed.start()
     applied.start()
     await ask(handle, "decide", vote, Ruling, vote.digest)

@@ -2,12 +2,19 @@
 
 import hashlib
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from firedoor.action import Action, Permissions, outstanding, restorable
 from firedoor.approvals import sshsig
@@ -33,10 +40,13 @@ from firedoor.model.plan import (
 from firedoor.model.policy import Policy
 from firedoor.model.responder import Key, Responder, Roster
 from firedoor.model.runbook import Approval, Runbook, Step
+from firedoor.model.warden import warden_id
 from firedoor.model.word import (
     Answer,
     Close,
     Decision,
+    Instruction,
+    Order,
     Ratification,
     Release,
     Signed,
@@ -120,7 +130,7 @@ def decision(
 ) -> Signed[Decision]:
     """Return a signed vote on what a step proposes; any member can be set."""
     about = {"step": record.key, "plan_digest": record.plan_digest, "answer": answer}
-    return signed(Decision.model_validate(_word(incident, **about, **members)))
+    return signed(Decision.model_validate(_word(incident, **{**about, **members})))
 
 
 def ratification(
@@ -128,7 +138,7 @@ def ratification(
 ) -> Signed[Ratification]:
     """Return a signed vote on what was done under standing authority."""
     about = {"step": record.key, "plan_digest": record.plan_digest, "answer": answer}
-    return signed(Ratification.model_validate(_word(incident, **about, **members)))
+    return signed(Ratification.model_validate(_word(incident, **{**about, **members})))
 
 
 def release(incident: Incident, *steps: str, **members: object) -> Signed[Release]:
@@ -141,11 +151,37 @@ def close(incident: Incident, **members: object) -> Signed[Close]:
     return signed(Close.model_validate(_word(incident, **members)))
 
 
+def instruction(queue: str, order: Order, reason: str, **members: object) -> Signed[Instruction]:
+    """Return the signed word that all changes are to stop, or may go on."""
+    about = {"order": order, "reason": reason, **members}
+    return signed(Instruction.model_validate(_said(warden_id(queue), "", datetime.now(UTC), about)))
+
+
+def lay_out(home: Path, *names: str) -> Path:
+    """Write down who may decide, with their keys, and return the file of the first one's key."""
+    for name in names:
+        form = (Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        (home / name).write_bytes(private_key(name).private_bytes(*form))
+        (home / name).chmod(0o600)
+    keys = "".join(f"{name} {key_of(name).public}\n" for name in names)
+    (home / "allowed_signers").write_text(keys)
+    people = "".join(f"  {name}: {{}}\n" for name in names)
+    (home / "responders.yaml").write_text(f"people:\n{people}")
+    return home / names[0]
+
+
 def _word(incident: Incident, **members: object) -> dict[str, object]:
-    at = members.get("at") or datetime.now(UTC)
+    # The clock of an incident can have been wound forward.
+    at = max(datetime.now(UTC), incident.timeline[-1].at)
+    return _said(incident.id, incident.run, at, members)
+
+
+def _said(
+    incident: str, run: str, at: datetime, members: Mapping[str, object]
+) -> dict[str, object]:
     return {
-        "incident": incident.id,
-        "run": incident.run,
+        "incident": incident,
+        "run": run,
         "by": RESPONDER,
         "reason": "seen it",
         "at": at,

@@ -1,6 +1,5 @@
 """What a finding is answered with: actions, runbooks and policy as this installation has them."""
 
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -39,15 +38,16 @@ def directories() -> tuple[Path, ...]:
 @cache
 def channels() -> dict[str, Channel]:
     """Return every channel by which people can be told, by name."""
-    found = find("activities.records", Channel)
-    return {id.rpartition(".")[2]: channel for id, channel in found.items()}
+    return find("activities.records", Channel)
 
 
 @cache
 def roster() -> Roster:
-    """Return who may decide, with their keys."""
-    people = settings().responders or settings().data / "responders.yaml"
-    return rosters.load(people, settings().allowed_signers or people.with_name("allowed_signers"))
+    """Return who may decide, with their keys; nobody, where nothing says who."""
+    people, signers = settings().roster
+    if settings().responders is None and not people.exists():
+        return Roster()
+    return rosters.load(people, signers)
 
 
 @cache
@@ -66,18 +66,25 @@ def policy() -> Policy:
     return found
 
 
-def require_channels() -> None:
-    """Raise `BadInput` if a channel that the policy names is not set up here."""
+def forget() -> None:
+    """Read people and policy again when they are next asked for."""
+    roster.cache_clear()
+    policy.cache_clear()
+
+
+def require_people() -> None:
+    """Raise `BadInput` if nobody could decide, or could be told by a channel that is named."""
+    if not policy().roster.people:
+        mend = "nobody may decide yet: `firedoor responders add NAME --key FILE.pub`"
+        raise BadInput("responders", str(settings().roster[0]), mend)
     for name in policy().channels:
         channels()[name].check()
 
 
 def _set_up() -> list[str]:
-    ready = []
-    for name, channel in channels().items():
-        with suppress(BadInput):
-            channel.check()
-            ready.append(name)
+    ready = [name for name, channel in channels().items() if channel.is_begun]
+    for name in ready:
+        channels()[name].check()  # half of the settings would tell nobody
     return ready
 
 

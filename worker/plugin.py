@@ -11,9 +11,12 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy as Notify
 
+from activities.attest import attest
 from activities.containment import claim, give_back
 from firedoor.discovery import modules
+from worker import channels
 from worker.actions import activities
+from worker.hearing import hear
 
 SANDBOX = SandboxedWorkflowRunner(
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
@@ -27,6 +30,10 @@ SANDBOX = SandboxedWorkflowRunner(
         Notify.WARN_ON_DYNAMIC_IMPORT | Notify.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
     )
 )
+
+
+PLATFORM = (claim, give_back, attest, hear)
+"""What workflows ask for beside actions and channels."""
 
 
 @cache
@@ -44,7 +51,7 @@ def workflows() -> tuple[type, ...]:
 @cache
 def plugin() -> SimplePlugin:
     """Return the plugin with which worker and replayer run the same code under the same rules."""
-    everything: list[Any] = [*activities(), claim, give_back]
+    everything: list[Any] = [*activities(), *channels.activities(), *PLATFORM]
     return SimplePlugin(
         "firedoor",
         data_converter=pydantic_data_converter,

@@ -16,7 +16,7 @@ from firedoor.errors import BadInput
 from firedoor.intake import sqs
 from firedoor.model.finding import Finding
 from firedoor.settings import settings
-from worker.catalogue import arrival, catalogue, policy, require_channels
+from worker.catalogue import arrival, catalogue, policy, require_people
 from worker.client import connect, deliver
 from worker.plugin import plugin
 from workflows import visibility
@@ -59,7 +59,8 @@ async def serve(*, with_intake: bool = True, stop: asyncio.Event | None = None) 
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     # What cannot be used stops the worker here, not an incident later.
-    catalogue(), policy(), require_channels()
+    catalogue(), policy()
+    require_people()
     client = await connect(plugins=[plugin()], runtime=telemetry.runtime(settings().metrics))
     await _require_search_attributes(client)
     async with worker(client):

@@ -746,6 +746,8 @@ class IncidentWorkflow:
         """Ask those who alone can tell whose word it is, if its proof is of that kind."""
         if not needs_voucher(said):
             return None
+        if self._refused >= MOST_REFUSED:
+            return Voucher(problem="too many words were refused here: sign with an SSH key")
         question = Question(
             attestation=said.attestation,
             digest=digest(said.word),

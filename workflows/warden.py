@@ -3,17 +3,20 @@
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from firedoor.approvals import limits
-from firedoor.model.warden import Admission, Changes, Instruction, Rulings, Warden
+from firedoor.model.decision import Ruling
+from firedoor.model.warden import Admission, Changes, Instructed, Rulings, Warden
+from firedoor.model.word import Instruction, Order, Signed
+from workflows.calls import PATIENCE_TO_ASK, call, reason
 
 
 @workflow.defn(name="Warden")
 class WardenWorkflow:
     """Count what is contained, hold back what is above the limits, and everything while paused.
 
-    Updates: `admit` is a change's, `pause` and `resume` are a person's. Query: `warden`.
+    Updates: `admit` is a change's, `instruct` a person's signed word. Query: `warden`.
     """
 
     @workflow.init
@@ -42,25 +45,40 @@ class WardenWorkflow:
             rulings.append(ruling)
         return Rulings(rulings=tuple(rulings))
 
-    @workflow.update(description="Stop every change from now on")
-    def pause(self, instruction: Instruction) -> Warden:
-        """Let no change through until somebody resumes."""
-        self._warden = limits.pause(self._warden, instruction, workflow.now())
-        workflow.logger.warning("changes.paused", extra=instruction.model_dump())
-        return self._warden
+    @workflow.update(description="Stop every change, or let them go on")
+    async def instruct(self, said: Signed[Instruction]) -> Instructed:
+        """Do as a responder says; who is one today, the worker knows."""
+        ruling = await self._heard(said)
+        word, spent = said.word, said.word.nonce in self._warden.spent
+        if spent:  # also if it came a second time while the worker was asked
+            ruling = Ruling(accepted=False, reason="it was said already: a word counts once")
+        if not ruling.accepted:
+            workflow.logger.warning("instruction.refused", extra={"reason": ruling.reason})
+        elif word.order is Order.PAUSE:
+            self._warden = limits.pause(self._warden, word, workflow.now())
+            workflow.logger.warning("changes.paused", extra=_told(word))
+        else:
+            await self._resume(word)
+        return Instructed(ruling=ruling, warden=self._warden)
 
-    @workflow.update(description="Let changes through again")
-    async def resume(self, instruction: Instruction) -> Warden:
+    async def _heard(self, said: Signed[Instruction]) -> Ruling:
+        if said.word.incident != workflow.info().workflow_id:
+            return Ruling(accepted=False, reason=f"it is about {said.word.incident}")
+        try:
+            return await call("approvals.hear", said, Ruling, PATIENCE_TO_ASK, "whose word")
+        except ActivityError as error:
+            return Ruling(accepted=False, reason=reason(error))
+
+    async def _resume(self, word: Instruction) -> None:
         """Let changes through again, and tell the incidents that wait."""
         waiting = self._warden.waiting
-        self._warden = limits.resume(self._warden, instruction)
-        workflow.logger.warning("changes.resumed", extra=instruction.model_dump())
+        self._warden = limits.resume(self._warden, word)
+        workflow.logger.warning("changes.resumed", extra=_told(word))
         for incident in waiting:
             try:
                 await workflow.get_external_workflow_handle(incident).signal("go_on")
             except ApplicationError as error:  # it is no longer there to be told
                 workflow.logger.warning("waiting.unreachable", extra={"reason": error.message})
-        return self._warden
 
     @workflow.query(description="Whether it is paused, and what is contained")
     def warden(self) -> Warden:
@@ -70,3 +88,7 @@ class WardenWorkflow:
     def _is_full(self) -> bool:
         suggested = workflow.info().is_continue_as_new_suggested()
         return suggested and workflow.all_handlers_finished()
+
+
+def _told(word: Instruction) -> dict[str, object]:
+    return word.model_dump(mode="json", include={"by", "reason", "beyond"})

@@ -11,6 +11,7 @@ from firedoor.action import Action, Permissions, receipt
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
 from firedoor.model.finding import Kind
+from firedoor.model.message import Occasion
 from firedoor.model.plan import Plan, Receipt, Target
 
 log = structlog.get_logger()
@@ -20,6 +21,7 @@ class Params(Model):
     """What a runbook may set."""
 
     message: str = Field(default="", description="what people should know or do")
+    occasion: Occasion = Field(default=Occasion.TOLD, description="why people are told")
 
 
 def plan(target: Target, params: Params, cloud: None) -> tuple[Plan, ...]:  # noqa: ARG001 - told, not looked up

@@ -128,16 +128,13 @@ def _by_issuer(
     voucher: Voucher,
 ) -> None:
     """Check the token once more, with the key that the issuer has named."""
-    for known in person.oidc:
-        issuer = next((one for one in roster.issuers if one.issuer == known.issuer), None)
-        if issuer is None or known.subject != voucher.identity:
-            continue
-        try:
-            oidc.verify(proof.token, voucher.key, issuer, digest(word), now)
-        except ValueError as error:
-            raise NotTheirs(f"the token is not good: {error}") from error
-        return
-    raise NotTheirs(f"{voucher.identity} is not {word.by} under this incident's policy")
+    try:
+        issuer = oidc.issuer_of(proof.token, roster.issuers)
+        subject = oidc.verify(proof.token, voucher.key, issuer, digest(word), now)
+    except ValueError as error:
+        raise NotTheirs(f"the token is not good: {error}") from error
+    if not any((one.issuer, one.subject) == (issuer.issuer, subject) for one in person.oidc):
+        raise NotTheirs(f"{subject} of {issuer.issuer} is not {word.by} under this policy")
 
 
 def _by_aws(word: Word, person: Responder, voucher: Voucher) -> None:

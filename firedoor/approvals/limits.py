@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from firedoor.model.decision import Ruling
-from firedoor.model.warden import Change, Held, Instruction, Warden
+from firedoor.model.warden import Change, Held, Warden
+from firedoor.model.word import Instruction
 
 LONGEST_WINDOW = timedelta(days=1)
 """What was admitted longer ago than this, and than a limit's own window, is forgotten."""
@@ -39,13 +40,15 @@ def admit(warden: Warden, change: Change, now: datetime) -> tuple[Warden, Ruling
 
 def pause(warden: Warden, instruction: Instruction, now: datetime) -> Warden:
     """Return the warden that lets nothing through."""
-    return warden.model_copy(update={"paused": instruction, "since": now})
+    update = {"paused": instruction, "since": now, "spent": (*warden.spent, instruction.nonce)}
+    return warden.model_copy(update=update)
 
 
 def resume(warden: Warden, instruction: Instruction) -> Warden:
     """Return the warden that lets changes through again, and some above the limits if said so."""
     beyond = warden.beyond + instruction.beyond
-    update = {"paused": None, "since": None, "beyond": beyond, "waiting": ()}
+    spent = (*warden.spent, instruction.nonce)
+    update = {"paused": None, "since": None, "beyond": beyond, "waiting": (), "spent": spent}
     return warden.model_copy(update=update)
 
 

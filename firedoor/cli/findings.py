@@ -36,6 +36,7 @@ def submit(file: File, json: Json = False) -> None:
     from worker import catalogue
 
     with progress("reading"):
+        catalogue.require_people()
         who = settings().responder
         arrivals = [catalogue.arrival(finding, who) for finding in from_file(file)]
     deliveries = remote.run(remote.deliver(arrivals))

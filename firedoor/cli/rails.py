@@ -12,11 +12,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import warden as wardens
 from firedoor.cli import output, remote
+from firedoor.cli._voice import Proof, common, say
 from firedoor.cli.arguments import Reason, Yes
 from firedoor.cli.output import Json, confirm, document, line, need_consent, need_reason, progress
 from firedoor.errors import Refused, Unreachable
 from firedoor.model.policy import Policy
-from firedoor.model.warden import Instruction, Warden, warden_id
+from firedoor.model.warden import Warden, warden_id
+from firedoor.model.word import Instruction, Means, Order, Signed
 from firedoor.settings import settings
 from worker.catalogue import policy
 
@@ -30,7 +32,9 @@ Beyond = Annotated[
 
 
 @app.command()
-def pause(reason: Reason = None, yes: Yes = False, json: Json = False) -> None:
+def pause(
+    reason: Reason = None, yes: Yes = False, proof: Proof = Means.SSH, json: Json = False
+) -> None:
     """Stop every change until somebody resumes.
 
     What is being done at this moment comes to its end; nothing else begins: no containment, no
@@ -39,25 +43,28 @@ def pause(reason: Reason = None, yes: Yes = False, json: Json = False) -> None:
     asking = need_consent(yes=yes, reason=reason)
     if asking and not confirm("Stop every change in all incidents?"):
         raise Refused("nothing was paused")
-    said = Instruction(by=settings().responder, reason=need_reason(reason, asking=asking))
-    remote.run(_instruct(said, json=json, stop=True))
+    said = _said(Order.PAUSE, need_reason(reason, asking=asking), proof)
+    remote.run(_instruct(said, json=json))
 
 
 @app.command()
-def resume(reason: Reason = None, beyond: Beyond = 0, yes: Yes = False, json: Json = False) -> None:
+def resume(
+    reason: Reason = None,
+    beyond: Beyond = 0,
+    yes: Yes = False,
+    proof: Proof = Means.SSH,
+    json: Json = False,
+) -> None:
     """Let changes go on where they wait.
 
     With `--beyond` as many containments as are said go above the limits of the policy.
     """
     asking = need_consent(yes=yes, reason=reason)
-    who = settings().responder
-    if who not in policy().responders:
-        raise Refused(f"{who} is not a responder under the policy, and cannot let changes go on")
     what = f"Let changes go on, {beyond} containments above the limits?"
     if asking and not confirm(what if beyond else "Let changes go on?"):
         raise Refused("nothing was resumed")
-    said = Instruction(by=who, reason=need_reason(reason, asking=asking), beyond=beyond)
-    remote.run(_instruct(said, json=json, stop=False))
+    said = _said(Order.RESUME, need_reason(reason, asking=asking), proof, beyond)
+    remote.run(_instruct(said, json=json))
 
 
 @app.command()
@@ -66,12 +73,18 @@ def rails(json: Json = False) -> None:
     remote.run(_show(json=json))
 
 
-async def _instruct(said: Instruction, *, json: bool, stop: bool) -> None:
+def _said(order: Order, reason: str, proof: Means, beyond: int = 0) -> Signed[Instruction]:
+    about = common(warden_id(settings().task_queue), "", reason)
+    return say(Instruction(**about, order=order, beyond=beyond), policy().roster, proof)
+
+
+async def _instruct(said: Signed[Instruction], *, json: bool) -> None:
     client = await remote.connect()
-    send = wardens.pause if stop else wardens.resume
     with progress("waiting for the answer"):
-        warden = await _answered(send(client, settings().task_queue, said))
-    _tell(warden, json=json)
+        answer = await _answered(wardens.instruct(client, settings().task_queue, said))
+    if not answer.ruling.accepted:
+        raise Refused(f"nothing has changed: {answer.ruling.reason}")
+    _tell(answer.warden, json=json)
 
 
 async def _show(*, json: bool) -> None:

@@ -5,6 +5,7 @@ from pydantic import Field
 from firedoor.model.base import Model, UtcDatetime
 from firedoor.model.decision import Ruling
 from firedoor.model.policy import Limits
+from firedoor.model.word import Instruction
 
 
 class Change(Model):
@@ -41,14 +42,6 @@ class Held(Model):
     fleets: tuple[str, ...] = ()
 
 
-class Instruction(Model):
-    """A person pauses all changes, lets them go on, or lets more through than the limits do."""
-
-    by: str
-    reason: str
-    beyond: int = Field(default=0, ge=0, description="containments above the limits to let through")
-
-
 class Warden(Model):
     """How the guard rails that count stand."""
 
@@ -60,6 +53,14 @@ class Warden(Model):
     )
     beyond: int = Field(default=0, description="containments that may still go above the limits")
     waiting: tuple[str, ...] = Field(default=(), description="incidents that were held back")
+    spent: tuple[str, ...] = Field(default=(), description="nonces of the words that were heard")
+
+
+class Instructed(Model):
+    """The answer to an instruction."""
+
+    ruling: Ruling
+    warden: Warden
 
 
 class Admission(Model):

@@ -63,6 +63,21 @@ class Close(Word):
     kind: Literal["close"] = "close"
 
 
+class Order(StrEnum):
+    """What becomes of all changes."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+class Instruction(Word):
+    """All changes are to stop, or may go on; said to the warden, which has no runs."""
+
+    kind: Literal["instruction"] = "instruction"
+    order: Order
+    beyond: int = Field(default=0, ge=0, description="containments above the limits to let through")
+
+
 class Means(StrEnum):
     """How somebody proves that a word is theirs."""
 

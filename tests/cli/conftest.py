@@ -15,14 +15,14 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
-from activities.containment import claim, give_back
 from firedoor.model.incident import Arrival, Incident, Status
 from firedoor.model.runbook import Approval
 from firedoor.settings import settings
-from firedoor.testing import RESPONDER, World, finding, instance, step
+from firedoor.testing import RESPONDER, World, finding, instance, lay_out, step
 from worker.actions import activities_of
+from worker.catalogue import forget
 from worker.client import deliver
-from worker.plugin import SANDBOX, workflows
+from worker.plugin import PLATFORM, SANDBOX, workflows
 from worker.server import DevServer
 
 FIREDOOR = Path(sysconfig.get_path("scripts")) / "firedoor"
@@ -46,7 +46,10 @@ Cli = Callable[..., Awaitable[Ended]]
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
     """Run `firedoor` with arguments, without a terminal."""
-    monkeypatch.setenv("FIREDOOR_HOME", str(tmp_path / "home"))
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("FIREDOOR_HOME", str(home))
+    monkeypatch.setenv("FIREDOOR_KEY", str(lay_out(home, RESPONDER)))
     monkeypatch.setenv("FIREDOOR_RESPONDER", RESPONDER)
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")  # where nobody answers
 
@@ -84,12 +87,13 @@ async def client(
     monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
     monkeypatch.setenv("FIREDOOR_TASK_QUEUE", queue)
     settings.cache_clear()
+    forget()
     client = await Client.connect(server.address, data_converter=pydantic_data_converter)
     async with Worker(
         client,
         task_queue=queue,
         workflows=workflows(),
-        activities=[*activities_of(world.actions), claim, give_back],
+        activities=[*activities_of(world.actions), *PLATFORM],
         workflow_runner=SANDBOX,
     ):
         yield client

@@ -11,7 +11,7 @@ from typing import Any
 from temporalio.client import Client
 
 from firedoor.model.incident import Incident, Status, StepRecord, StepState
-from firedoor.testing import World
+from firedoor.testing import World, decision
 
 FIREDOOR = Path(sysconfig.get_path("scripts")) / "firedoor"
 
@@ -19,11 +19,15 @@ Cli = Callable[..., Awaitable[Any]]
 Until = Callable[[str, Callable[[Incident], bool]], Awaitable[Incident]]
 
 
-async def step_of(client: Client, incident: str) -> StepRecord:
+async def read(client: Client, incident: str) -> Incident:
     known: Incident = await client.get_workflow_handle(incident).query(
         "incident", result_type=Incident
     )
-    return known.steps[0]
+    return known
+
+
+async def step_of(client: Client, incident: str) -> StepRecord:
+    return (await read(client, incident)).steps[0]
 
 
 async def test_approval_is_bound_to_what_was_shown(
@@ -35,7 +39,8 @@ async def test_approval_is_bound_to_what_was_shown(
     (vote,) = record.votes
     assert (ended.status, ended.out.splitlines()[-1], ended.err) == (0, "close: approved", "")
     assert (record.state, world.doors[room]) == (StepState.PROVEN, "closed")
-    assert (vote.decision.plan_digest, vote.decision.reason) == (record.plan_digest, "hostile")
+    assert (vote.word.plan_digest, vote.word.reason) == (record.plan_digest, "hostile")
+    assert vote.said.attestation.signature.startswith("-----BEGIN SSH SIGNATURE-----")
     assert record.plan_digest in ended.out
 
 
@@ -56,17 +61,25 @@ async def test_json_keeps_standard_output_to_itself(cli: Cli, incident: str) -> 
     assert "+ closed" in ended.err
 
 
-async def test_stranger_is_refused_and_on_record(cli: Cli, client: Client, incident: str) -> None:
+async def test_stranger_sends_nothing(cli: Cli, client: Client, incident: str) -> None:
     ended = await cli(
         "approve", incident, "--yes", "--reason", "let me", FIREDOOR_RESPONDER="mallory"
     )
 
-    record = await step_of(client, incident)
-    refusal = "mallory is not a responder under this incident's policy"
-    assert (ended.status, ended.err) == (1, "firedoor: the decision on close was refused\n")
-    assert ended.out.splitlines()[-1] == f"close: refused: {refusal}"
-    assert [vote.ruling.reason for vote in record.votes] == [refusal]
-    assert record.state is StepState.ASKING
+    refusal = "FIREDOOR_RESPONDER: mallory: is not among those who may decide here: alice"
+    assert (ended.status, ended.err) == (2, f"firedoor: {refusal}\n")
+    assert (await step_of(client, incident)).votes == ()
+
+
+async def test_refused_vote_says_why_and_is_on_record(
+    cli: Cli, client: Client, incident: str
+) -> None:
+    known = await read(client, incident)
+    stale = decision(known, known.steps[0], plan_digest="0" * 64)
+    await client.get_workflow_handle(incident).execute_update("decide", stale, id=stale.digest)
+    denied = await cli("show", incident, "--plan")
+
+    assert "refused: the plan has changed" in denied.out
 
 
 async def test_other_digest_brings_no_vote(cli: Cli, client: Client, incident: str) -> None:

@@ -1,13 +1,16 @@
 """Pausing all changes on the command line, on a real server."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio.client import Client
 
+from activities import warden
 from firedoor.model.incident import Incident, Status
-from firedoor.testing import World
+from firedoor.model.word import Order
+from firedoor.testing import RESPONDER, World, instruction
 
 Cli = Callable[..., Awaitable[Any]]
 Until = Callable[[str, Callable[[Incident], bool]], Awaitable[Incident]]
@@ -38,14 +41,34 @@ async def test_rails_can_be_read_before_there_was_any_change(cli: Cli, client: C
 
 
 async def test_who_is_no_responder_cannot_resume(cli: Cli, client: Client, tmp_path: Any) -> None:
-    policy = tmp_path / "policy.yaml"
-    policy.write_text("responders: [bob]\n")
-    ended = await cli("resume", "--yes", "--reason", "x", FIREDOOR_POLICY=str(policy))
+    ended = await cli("resume", "--yes", "--reason", "x", FIREDOOR_RESPONDER="bob")
 
-    assert (ended.status, ended.out) == (1, "")
+    assert (ended.status, ended.out) == (2, "")
     assert ended.err == (
-        "firedoor: alice is not a responder under the policy, and cannot let changes go on\n"
+        "firedoor: FIREDOOR_RESPONDER: bob: is not among those who may decide here: alice\n"
     )
+
+
+async def test_instruction_that_nobody_signed_changes_nothing(cli: Cli, client: Client) -> None:
+    queue = os.environ["FIREDOOR_TASK_QUEUE"]
+    said = instruction(queue, Order.PAUSE, "let me", by="mallory")
+    forged = said.model_copy(update={"word": said.word.model_copy(update={"by": RESPONDER})})
+
+    answer = await warden.instruct(client, queue, forged)
+
+    assert answer.ruling.reason.startswith("the signature is not good")
+    assert (await cli("rails")).out.startswith("Changes go on.")
+
+
+async def test_instruction_counts_once(cli: Cli, client: Client) -> None:
+    queue = os.environ["FIREDOOR_TASK_QUEUE"]
+    stop = instruction(queue, Order.PAUSE, "a storm")
+    await warden.instruct(client, queue, stop)
+    await warden.instruct(client, queue, instruction(queue, Order.RESUME, "over"))
+
+    again = await warden.instruct(client, queue, stop)
+
+    assert (again.ruling.accepted, again.warden.paused) == (False, None)
 
 
 async def test_pause_needs_a_reason_and_a_person(cli: Cli) -> None:

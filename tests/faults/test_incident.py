@@ -13,20 +13,18 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from firedoor.errors import Unreachable
-from firedoor.model.decision import Answer, Decision, Ruling
+from firedoor.model.decision import Ruling
 from firedoor.model.incident import (
     Arrival,
     Capability,
     Incident,
-    Release,
     Released,
     StepRecord,
     StepState,
 )
-from firedoor.model.policy import Policy
 from firedoor.model.runbook import Approval, Runbook
 from firedoor.settings import settings
-from firedoor.testing import NOW, RESPONDER, finding, step
+from firedoor.testing import decision, finding, policy, release, step
 from worker.client import ask, connect, deliver
 from worker.plugin import plugin
 from worker.server import DevServer
@@ -95,7 +93,7 @@ async def opened(client: Client, ground: Any, **members: Any) -> Handle:
         Arrival(
             finding=finding(f"f-{uuid4()}", subject=ground.subject),
             runbook=Runbook(id="test", title="Test", steps=(only,)),
-            policy=Policy(responders=(RESPONDER,)),
+            policy=policy(),
             capabilities={
                 "contain": Capability(
                     action=ground.id, nature=action.nature, barrier=action.barrier
@@ -122,21 +120,13 @@ def at_rest(found: StepRecord) -> bool:
 
 
 async def released(handle: Handle) -> Released:
-    return await ask(handle, "release", Release(by=RESPONDER, reason="over"), Released, uuid4().hex)
+    said = release(await handle.query("incident", result_type=Incident))
+    return await ask(handle, "release", said, Released, said.digest)
 
 
 async def approve(handle: Handle, asked: StepRecord) -> Ruling:
-    decision = Decision(
-        incident=handle.id,
-        step=asked.key,
-        plan_digest=asked.plan_digest,
-        answer=Answer.APPROVE,
-        responder=RESPONDER,
-        reason="seen it",
-        at=NOW,
-        nonce=uuid4().hex,
-    )
-    return await ask(handle, "decide", decision, Ruling, decision.digest)
+    said = decision(await handle.query("incident", result_type=Incident), asked)
+    return await ask(handle, "decide", said, Ruling, said.digest)
 
 
 @each_stage

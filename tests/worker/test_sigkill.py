@@ -2,7 +2,6 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
 
 import boto3
 import pytest
@@ -10,19 +9,17 @@ from temporalio.client import WorkflowHandle
 
 from firedoor.action import Action
 from firedoor.discovery import find
-from firedoor.model.decision import Answer, Decision, Ruling
+from firedoor.model.decision import Ruling
 from firedoor.model.incident import (
     Arrival,
     Capability,
     Incident,
-    Release,
     Released,
     Status,
     StepState,
 )
-from firedoor.model.policy import Policy
 from firedoor.model.runbook import Approval, Runbook
-from firedoor.testing import NOW, RESPONDER, finding, instance, step
+from firedoor.testing import decision, finding, instance, policy, release, step
 from worker.client import ask, deliver
 
 pytestmark = pytest.mark.slow
@@ -54,7 +51,7 @@ async def opened(house: Any) -> Handle:
         Arrival(
             finding=finding(subject=instance(house.scene.app_id)),
             runbook=Runbook(id="test", title="Test", steps=steps),
-            policy=Policy(responders=(RESPONDER,)),
+            policy=policy(),
             capabilities={s.id: _capability(f"aws.{s.do}") for s in steps},
         ),
     )
@@ -69,22 +66,13 @@ def _capability(action: str) -> Capability:
 async def approved(house: Any, handle: Handle) -> asyncio.Task[Ruling]:
     """Approve the isolation once it is asked for; the answer comes when a worker is there."""
     asked = await house.until(handle, lambda i: i.status is Status.AWAITING_APPROVAL)
-    decision = Decision(
-        incident=handle.id,
-        step="isolate",
-        plan_digest=asked.steps[1].plan_digest,
-        answer=Answer.APPROVE,
-        responder=RESPONDER,
-        reason="seen it",
-        at=NOW,
-        nonce=uuid4().hex,
-    )
-    return asyncio.create_task(ask(handle, "decide", decision, Ruling, decision.digest))
+    said = decision(asked, asked.steps[1])
+    return asyncio.create_task(ask(handle, "decide", said, Ruling, said.digest))
 
 
-def released(handle: Handle) -> asyncio.Task[Released]:
-    release = Release(by=RESPONDER, reason="over")
-    return asyncio.create_task(ask(handle, "release", release, Released, uuid4().hex))
+async def released(handle: Handle) -> asyncio.Task[Released]:
+    said = release(await handle.query("incident", result_type=Incident))
+    return asyncio.create_task(ask(handle, "release", said, Released, said.digest))
 
 
 def groups(house: Any) -> list[list[str]]:
@@ -183,7 +171,7 @@ async def test_rule_3_and_4_killed_worker_loses_and_repeats_nothing(house: Any, 
     assert groups(house) == [["firedoor-quarantine"]] * 2
     assert {operation: house.calls(operation) for operation in CHANGES} == CHANGES
 
-    assert (await released(handle)).ruling.accepted
+    assert (await (await released(handle))).ruling.accepted
     assert groups(house) == before
     assert house.calls("ModifyNetworkInterfaceAttribute") == 4
 
@@ -197,7 +185,7 @@ async def test_rule_4_killed_while_reverting_the_undo_is_exact(house: Any) -> No
     made = house.calls("ModifyNetworkInterfaceAttribute")
 
     house.hold("ModifyNetworkInterfaceAttribute")
-    release = released(handle)
+    release = await released(handle)
     await house.until_called("ModifyNetworkInterfaceAttribute", made + 1)
     house.kill_worker()
     house.start_worker()
@@ -215,7 +203,7 @@ async def test_release_that_nobody_was_there_for_is_carried_out_later(house: Any
     await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
     house.kill_worker()
 
-    release = released(handle)
+    release = await released(handle)
     await asyncio.sleep(1)
     house.start_worker()
 

@@ -14,11 +14,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.containment import claim, give_back
 from firedoor.settings import settings
-from firedoor.testing import World
+from firedoor.testing import RESPONDER, World, lay_out
 from worker.actions import activities_of
-from worker.plugin import SANDBOX, workflows
+from worker.catalogue import forget
+from worker.plugin import PLATFORM, SANDBOX, workflows
 from workflows import visibility
 
 
@@ -46,11 +46,14 @@ def world() -> World:
 
 
 @pytest.fixture
-def task_queue(monkeypatch: pytest.MonkeyPatch) -> str:
+def task_queue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """One queue a test, so that nothing leaks from one to the next."""
     name = f"test-{uuid4()}"
     monkeypatch.setenv("FIREDOOR_TASK_QUEUE", name)
+    monkeypatch.setenv("FIREDOOR_HOME", str(tmp_path))
+    lay_out(tmp_path, RESPONDER)
     settings.cache_clear()
+    forget()
     return name
 
 
@@ -67,7 +70,7 @@ async def client(
         clocks.client,
         task_queue=task_queue,
         workflows=workflows(),
-        activities=[*activities_of(world.actions), claim, give_back],
+        activities=[*activities_of(world.actions), *PLATFORM],
         workflow_runner=SANDBOX,
         max_cached_workflows=0,
     ):

@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from activities import warden
+from firedoor import testing as kit
 from firedoor.errors import AccessDenied, PlanStale, Unavailable
 from firedoor.model.containment import (
     Claim,
@@ -27,7 +28,8 @@ from firedoor.model.containment import (
 )
 from firedoor.model.finding import Resource
 from firedoor.model.plan import Plan, Target, Verdict
-from firedoor.model.warden import Instruction, Warden, warden_id
+from firedoor.model.warden import Warden, warden_id
+from firedoor.model.word import Order
 from firedoor.settings import settings
 from firedoor.testing import NOW, World, instance
 
@@ -78,6 +80,11 @@ async def give_back(client: Client, lease: str, incident: str) -> Returned:
         "give_back", back, result_type=Returned
     )
     return returned
+
+
+async def instruct(client: Client, queue: str, order: Order, reason: str, **more: object) -> None:
+    said = kit.instruction(queue, order, reason, **more)
+    assert (await warden.instruct(client, queue, said)).ruling.accepted
 
 
 @pytest.mark.golden
@@ -187,7 +194,7 @@ async def test_who_joins_while_paused_waits_and_takes_nothing_from_who_holds(
     first = await acquire(client, planned(world, room, "incident/one"))
     world.doors[room.id] = "ajar"
     plan = planned(world, room, "incident/two")
-    await warden.pause(client, task_queue, Instruction(by="alice", reason="a storm"))
+    await instruct(client, task_queue, Order.PAUSE, "a storm")
 
     grant = await acquire(client, plan)
 
@@ -203,7 +210,7 @@ async def test_pause_after_an_attempt_of_unknown_outcome_leaves_it_ours_to_take_
     world.trouble["apply/after"] = [Unavailable("Timeout", "no answer", "Close")]
     claiming = asyncio.create_task(acquire(client, plan))
     await admitted(client, task_queue, plan)
-    await warden.pause(client, task_queue, Instruction(by="alice", reason="a storm"))
+    await instruct(client, task_queue, Order.PAUSE, "a storm")
     world.gates["apply"].set()
 
     grant = await claiming
@@ -211,7 +218,7 @@ async def test_pause_after_an_attempt_of_unknown_outcome_leaves_it_ours_to_take_
     assert world.doors[room.id] == "closed"
     assert (grant.kind, grant.lease.applied) == (GrantKind.HELD_BACK, (plan,))
     assert [holder.incident for holder in grant.lease.holders] == ["incident/one"]
-    await warden.resume(client, task_queue, Instruction(by="alice", reason="over"))
+    await instruct(client, task_queue, Order.RESUME, "over")
     await give_back(client, grant.lease.id, "incident/one")
     assert world.doors[room.id] == "open"
 

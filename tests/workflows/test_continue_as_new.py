@@ -12,16 +12,17 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities import warden
-from activities.containment import claim, give_back
+from firedoor import testing as kit
 from firedoor.model.containment import Lease
 from firedoor.model.decision import Ruling
-from firedoor.model.incident import Close, Incident, Release, Released, Status, StepState
+from firedoor.model.incident import Incident, Released, Status, StepState
 from firedoor.model.policy import Limits
-from firedoor.model.warden import Change, Instruction, Warden, warden_id
+from firedoor.model.warden import Change, Warden, warden_id
+from firedoor.model.word import Order
 from firedoor.testing import RESPONDER, World, finding, instance, step
 from worker.actions import activities_of
 from worker.client import ask, deliver
-from worker.plugin import SANDBOX, workflows
+from worker.plugin import PLATFORM, SANDBOX, workflows
 from worker.server import program
 from workflows import visibility
 
@@ -51,6 +52,11 @@ async def runs(client: Client, workflow: str) -> int:
     return count
 
 
+async def instruct(client: Client, queue: str, order: Order, reason: str, **more: object) -> None:
+    said = kit.instruction(queue, order, reason, **more)
+    assert (await warden.instruct(client, queue, said)).ruling.accepted
+
+
 async def test_long_lived_incident_and_containment_carry_everything_over(
     short_lived: WorkflowEnvironment, world: World, task_queue: str
 ) -> None:
@@ -59,7 +65,7 @@ async def test_long_lived_incident_and_containment_carry_everything_over(
         client,
         task_queue=task_queue,
         workflows=workflows(),
-        activities=[*activities_of(world.actions), claim, give_back],
+        activities=[*activities_of(world.actions), *PLATFORM],
         workflow_runner=SANDBOX,
     ):
         for number in range(40):
@@ -89,8 +95,11 @@ async def test_long_lived_incident_and_containment_carry_everything_over(
         await release(handle)
         assert world.doors[room.id] == "open"
         assert world.calls.count(f"close {room.id}") == 1
-        closed = await ask(handle, "close", Close(by=RESPONDER, reason="over"), Ruling, uuid4().hex)
-        assert closed.accepted
+        incident = await handle.query("incident", result_type=Incident)
+        ratified = kit.ratification(incident, incident.steps[0])
+        assert (await ask(handle, "ratify", ratified, Ruling, ratified.digest)).accepted
+        over = kit.close(incident)
+        assert (await ask(handle, "close", over, Ruling, over.digest)).accepted
         assert (await handle.result()).status is Status.CLOSED
 
 
@@ -103,7 +112,7 @@ async def test_pause_outlives_the_run_in_which_it_was_said(
     ):
         wanted = [Change(incident="i", digest=str(n), lease=f"l-{n}", limits=LIMITS) for n in "ab"]
         assert (await warden.admit(client, task_queue, wanted[0])).accepted
-        await warden.pause(client, task_queue, Instruction(by=RESPONDER, reason="a storm"))
+        await instruct(client, task_queue, Order.PAUSE, "a storm")
         for _ in range(30):
             ruling = await warden.admit(client, task_queue, wanted[1])
             assert ruling.reason == f"all changes are paused by {RESPONDER}: a storm"
@@ -113,7 +122,7 @@ async def test_pause_outlives_the_run_in_which_it_was_said(
         known = await handle.query("warden", result_type=Warden)
         assert [held.lease for held in known.held] == ["l-a"]
         assert (known.waiting, len(known.admitted)) == (("i",), 1)
-        await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+        await instruct(client, task_queue, Order.RESUME, "over")
         assert (await warden.admit(client, task_queue, wanted[1])).accepted
 
 
@@ -127,5 +136,5 @@ async def rested(handle: WorkflowHandle[Any, Incident]) -> None:
 
 
 async def release(handle: WorkflowHandle[Any, Incident]) -> Released:
-    order = Release(by=RESPONDER, reason="over")
-    return await ask(handle, "release", order, Released, uuid4().hex)
+    said = kit.release(await handle.query("incident", result_type=Incident))
+    return await ask(handle, "release", said, Released, said.digest)

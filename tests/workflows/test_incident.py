@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,15 +13,15 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities import warden
+from firedoor import testing as kit
+from firedoor.approvals.judge import unratified
 from firedoor.errors import AccessDenied, NotFound, Unavailable
 from firedoor.model.containment import Notice
-from firedoor.model.decision import Answer, Decision, Ruling
+from firedoor.model.decision import Ruling
 from firedoor.model.finding import Finding, Resource
 from firedoor.model.incident import (
     Arrival,
-    Close,
     Incident,
-    Release,
     Released,
     Status,
     StepRecord,
@@ -29,8 +30,8 @@ from firedoor.model.incident import (
 from firedoor.model.plan import Verdict
 from firedoor.model.policy import Limits, Policy
 from firedoor.model.runbook import Approval
-from firedoor.model.warden import Instruction
-from firedoor.testing import NOW, RESPONDER, World, finding, instance, step
+from firedoor.model.word import Answer, Order, Signed
+from firedoor.testing import NOW, RESPONDER, World, decision, finding, instance, step
 from worker.actions import activities_of
 from worker.client import Handover, ask, deliver
 
@@ -80,33 +81,31 @@ def states(incident: Incident) -> dict[str, StepState]:
     return {s.key: s.state for s in incident.steps}
 
 
-def decision(
+async def decide(
     handle: Handle, asked: StepRecord, answer: Answer = Answer.APPROVE, **members: object
-) -> Decision:
-    values: dict[str, object] = {
-        "incident": handle.id,
-        "step": asked.key,
-        "plan_digest": asked.plan_digest,
-        "answer": answer,
-        "responder": RESPONDER,
-        "reason": "seen it",
-        "at": NOW,
-        "nonce": uuid4().hex,
-    }
-    return Decision.model_validate(values | members)
+) -> Ruling:
+    return await bring(handle, "decide", decision(await now(handle), asked, answer, **members))
 
 
-async def decide(handle: Handle, vote: Decision) -> Ruling:
-    return await ask(handle, "decide", vote, Ruling, vote.digest)
+async def bring(handle: Handle, update: str, said: Signed[Any]) -> Ruling:
+    return await ask(handle, update, said, Ruling, said.digest)
 
 
 async def release(handle: Handle, *steps: str) -> Released:
-    order = Release(by=RESPONDER, reason="it is over", steps=steps)
-    return await ask(handle, "release", order, Released, uuid4().hex)
+    said = kit.release(await now(handle), *steps)
+    return await ask(handle, "release", said, Released, said.digest)
 
 
 async def close(handle: Handle) -> Ruling:
-    return await ask(handle, "close", Close(by=RESPONDER, reason="done"), Ruling, uuid4().hex)
+    incident = await now(handle)
+    for record in filter(unratified, incident.steps):
+        assert (await bring(handle, "ratify", kit.ratification(incident, record))).accepted
+    return await bring(handle, "close", kit.close(incident))
+
+
+async def now(handle: Handle) -> Incident:
+    incident: Incident = await handle.query("incident", result_type=Incident)
+    return incident
 
 
 def door(client: Client, incident: Incident) -> WorkflowHandle[object, object]:
@@ -116,6 +115,11 @@ def door(client: Client, incident: Incident) -> WorkflowHandle[object, object]:
 
 
 ASK = {"approval": Approval.ASK}
+
+
+async def instruct(client: Client, queue: str, order: Order, reason: str, **more: object) -> None:
+    said = kit.instruction(queue, order, reason, **more)
+    assert (await warden.instruct(client, queue, said)).ruling.accepted
 
 
 @pytest.mark.golden
@@ -131,7 +135,7 @@ async def test_whole_way_from_finding_to_closed_incident(
 
     asked = one(await until(handle, asking), "door")
     assert world.doors == {}
-    assert (await decide(handle, decision(handle, asked))).accepted
+    assert (await decide(handle, asked)).accepted
     contained = await until(handle, at_rest)
     assert states(contained) == {
         "photo": StepState.PROVEN, "door": StepState.PROVEN, "tell": StepState.DONE
@@ -164,7 +168,7 @@ async def test_denied_step_ends_the_steps_that_need_it(
     handle = await started(client, world.arrival(fire, *steps))
     asked = one(await until(handle, asking), "door")
 
-    await decide(handle, decision(handle, asked, Answer.DENY))
+    await decide(handle, asked, Answer.DENY)
 
     assert states(await until(handle, at_rest)) == {
         "door": StepState.DENIED, "tell": StepState.SKIPPED, "photo": StepState.PROVEN
@@ -191,7 +195,7 @@ async def test_rule_2_decision_for_another_plan_is_refused(
     handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
     asked = one(await until(handle, asking), "door")
 
-    ruling = await decide(handle, decision(handle, asked, plan_digest="0" * 64))
+    ruling = await decide(handle, asked, plan_digest="0" * 64)
 
     assert not ruling.accepted
     assert asked.plan_digest in ruling.reason
@@ -206,7 +210,7 @@ async def test_rule_2_changed_target_voids_the_vote_and_is_asked_again(
     first = one(await until(handle, asking), "door")
     world.doors[fire.subject.id] = "ajar"  # somebody was here between plan and approval
 
-    assert (await decide(handle, decision(handle, first))).accepted
+    assert (await decide(handle, first)).accepted
     second = one(
         await until(
             handle, lambda i: asking(i) and one(i, "door").plan_digest != first.plan_digest
@@ -217,8 +221,8 @@ async def test_rule_2_changed_target_voids_the_vote_and_is_asked_again(
     assert world.calls == []
     assert second.proposal is not None
     assert second.proposal.plans[0].changes[0].before == "ajar"
-    assert not (await decide(handle, decision(handle, first))).accepted
-    assert (await decide(handle, decision(handle, second))).accepted
+    assert not (await decide(handle, first)).accepted
+    assert (await decide(handle, second)).accepted
     await until(handle, at_rest)
     assert world.doors[fire.subject.id] == "closed"
 
@@ -226,7 +230,7 @@ async def test_rule_2_changed_target_voids_the_vote_and_is_asked_again(
 @pytest.mark.parametrize(
     ("members", "why"),
     [
-        ({"responder": "mallory"}, "not a responder"),
+        ({"by": "mallory"}, "not a responder"),
         ({"step": "window"}, "no step window"),
         ({"reason": " "}, "needs a reason"),
         ({"plan_digest": "f" * 64}, "the plan has changed"),
@@ -239,7 +243,7 @@ async def test_rule_11_refused_votes_are_on_record(
     asked = one(await until(handle, asking), "door")
     before = len((await handle.fetch_history()).events)
 
-    ruling = await decide(handle, decision(handle, asked, **members))
+    ruling = await decide(handle, asked, **members)
 
     assert not ruling.accepted
     assert why in ruling.reason
@@ -253,9 +257,10 @@ async def test_rule_11_refused_votes_are_on_record(
 
 async def test_the_same_vote_twice_is_one_vote(client: Client, world: World, fire: Finding) -> None:
     handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
-    vote = decision(handle, one(await until(handle, asking), "door"))
+    incident = await until(handle, asking)
+    vote = decision(incident, one(incident, "door"))
 
-    first, second = await decide(handle, vote), await decide(handle, vote)
+    first, second = await bring(handle, "decide", vote), await bring(handle, "decide", vote)
     await handle.signal("vote", vote)
 
     assert first == second == Ruling(accepted=True)
@@ -264,9 +269,9 @@ async def test_the_same_vote_twice_is_one_vote(client: Client, world: World, fir
 
 async def test_chat_can_bring_a_vote_by_signal(client: Client, world: World, fire: Finding) -> None:
     handle = await started(client, world.arrival(fire, step("door", "close_door", **ASK)))
-    asked = one(await until(handle, asking), "door")
+    incident = await until(handle, asking)
 
-    await handle.signal("vote", decision(handle, asked))
+    await handle.signal("vote", decision(incident, one(incident, "door")))
 
     assert one(await until(handle, at_rest), "door").state is StepState.PROVEN
 
@@ -509,7 +514,7 @@ async def test_message_that_is_no_decision_is_refused_and_wedges_nothing(
     await handle.signal("vote", {"verdict": "yes"})
     await handle.signal("arrive", "nonsense")
 
-    assert (await decide(handle, decision(handle, asked))).accepted
+    assert (await decide(handle, asked)).accepted
     assert one(await until(handle, at_rest), "door").state is StepState.PROVEN
 
 
@@ -563,7 +568,7 @@ async def test_cancelled_incident_applies_nothing_more_and_holds_what_it_holds(
 
     await handle.cancel(reason="wrong button")
     await until(handle, lambda i: any(e.event == "incident.cancelled" for e in i.timeline))
-    await decide(handle, decision(handle, asked))
+    await decide(handle, asked)
 
     still = await until(handle, at_rest)
     assert states(still) == {"door": StepState.PROVEN, "doors": StepState.SKIPPED}
@@ -766,8 +771,7 @@ async def test_account_with_workers_of_its_own_is_acted_on_by_them(
 async def test_rule_13_nothing_changes_while_paused(
     client: Client, world: World, fire: Finding, task_queue: str
 ) -> None:
-    stop = Instruction(by=RESPONDER, reason="a false alarm storm")
-    await warden.pause(client, task_queue, stop)
+    await instruct(client, task_queue, Order.PAUSE, "a false alarm storm")
     handle = await started(client, world.arrival(fire, step("door", "close_door")))
     held_back = await until(handle, lambda i: i.status is Status.HELD_BACK)
     assert one(held_back, "door").reason == (
@@ -775,17 +779,17 @@ async def test_rule_13_nothing_changes_while_paused(
     )
     assert world.doors == {}
 
-    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    await instruct(client, task_queue, Order.RESUME, "over")
     contained = await until(handle, at_rest)
     assert states(contained) == {"door": StepState.PROVEN}
 
-    await warden.pause(client, task_queue, stop)
+    await instruct(client, task_queue, Order.PAUSE, "a false alarm storm")
     released = await release(handle)
     assert [s.reason for s in released.steps] == [
         f"not released: all changes are paused by {RESPONDER}: a false alarm storm"
     ]
     assert world.doors[fire.subject.id] == "closed"
-    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    await instruct(client, task_queue, Order.RESUME, "over")
     await release(handle)
     assert world.doors[fire.subject.id] == "open"
 
@@ -802,15 +806,14 @@ async def test_rule_13_what_is_above_the_limit_waits_until_let_through(
     waiting = await until(second, lambda i: i.status is Status.HELD_BACK)
     assert one(waiting, "door").reason.startswith("1 containments within 1:00:00")
 
-    order = Instruction(by=RESPONDER, reason="it is real", beyond=1)
-    await warden.resume(client, task_queue, order)
+    await instruct(client, task_queue, Order.RESUME, "it is real", beyond=1)
     assert states(await until(second, at_rest)) == {"door": StepState.PROVEN}
 
 
 async def test_what_waits_while_the_incident_is_cancelled_is_never_done(
     client: Client, world: World, fire: Finding, task_queue: str
 ) -> None:
-    await warden.pause(client, task_queue, Instruction(by=RESPONDER, reason="a storm"))
+    await instruct(client, task_queue, Order.PAUSE, "a storm")
     handle = await started(client, world.arrival(fire, step("door", "close_door")))
     await until(handle, lambda i: i.status is Status.HELD_BACK)
 
@@ -818,7 +821,7 @@ async def test_what_waits_while_the_incident_is_cancelled_is_never_done(
     left = await until(handle, at_rest)
     assert (states(left), one(left, "door").leases) == ({"door": StepState.SKIPPED}, ())
 
-    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    await instruct(client, task_queue, Order.RESUME, "over")
     assert (await close(handle)).accepted
     assert (await handle.result()).status is Status.CLOSED
     assert world.doors == {}
@@ -878,7 +881,7 @@ async def test_what_no_call_can_do_becomes_a_task_that_is_signed_off(
     assert proposal is not None
     assert [plan.summary for plan in proposal.plans] == ["Ring the landlord."]
 
-    await decide(handle, decision(handle, one(asked, "door.task"), reason="rang, he knows"))
+    await decide(handle, one(asked, "door.task"), reason="rang, he knows")
     done = await until(handle, at_rest)
     assert states(done) == {"door": StepState.PROVEN, "door.task": StepState.DONE}
     assert one(done, "door.task").reason == f"signed off by {RESPONDER}: rang, he knows"
@@ -890,8 +893,7 @@ async def test_task_that_nobody_does_leaves_the_incident_incomplete(
     world.tasks = ("Ring the landlord.",)
     handle = await started(client, world.arrival(fire, step("door", "close_door")))
     asked = await until(handle, asking)
-    refusal = decision(handle, one(asked, "door.task"), Answer.DENY, reason="no number")
-    await decide(handle, refusal)
+    await decide(handle, one(asked, "door.task"), Answer.DENY, reason="no number")
 
     assert (await until(handle, at_rest)).status is Status.INCOMPLETE
 
@@ -938,7 +940,7 @@ async def test_at_the_end_of_its_term_people_are_asked_to_open_again(
     assert [call.operation for call in plan.calls] == ["Open"]
     assert world.doors[fire.subject.id] == "closed"  # it never opens by itself
 
-    assert (await decide(handle, decision(handle, asked))).accepted
+    assert (await decide(handle, asked)).accepted
     opened = await until(handle, at_rest)
     assert states(opened) == {
         "door": StepState.RELEASED,
@@ -981,13 +983,13 @@ async def test_what_is_to_be_opened_while_paused_is_opened_when_changes_go_on(
     held = await until(handle, at_rest)
     await clocks.fast_forward(door(client, held), timedelta(minutes=61))
     asked = one(await until(handle, asking), "door.open")
-    await warden.pause(client, task_queue, Instruction(by=RESPONDER, reason="a storm"))
+    await instruct(client, task_queue, Order.PAUSE, "a storm")
 
-    await decide(handle, decision(handle, asked))
+    await decide(handle, asked)
     await until(handle, lambda i: one(i, "door.open").state is StepState.HELD_BACK)
     assert world.doors[fire.subject.id] == "closed"
 
-    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    await instruct(client, task_queue, Order.RESUME, "over")
     opened = await until(handle, at_rest)
     assert one(opened, "door").state is StepState.RELEASED
     assert world.doors[fire.subject.id] == "open"
@@ -1031,11 +1033,11 @@ async def test_term_doubles_for_what_was_held_before(
 async def test_term_does_not_grow_by_what_only_waited(
     client: Client, world: World, fire: Finding, task_queue: str
 ) -> None:
-    await warden.pause(client, task_queue, Instruction(by=RESPONDER, reason="a storm"))
+    await instruct(client, task_queue, Order.PAUSE, "a storm")
     steps = (step("door", "close_door", term=timedelta(hours=1)),)
     handle = await started(client, world.arrival(fire, *steps))
     await until(handle, lambda i: i.status is Status.HELD_BACK)
-    await warden.resume(client, task_queue, Instruction(by=RESPONDER, reason="over"))
+    await instruct(client, task_queue, Order.RESUME, "over")
     await until(handle, lambda i: i.status is Status.CONTAINED)
     await release(handle)
     assert (await close(handle)).accepted

@@ -7,12 +7,11 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.containment import claim, give_back
 from firedoor.model.policy import Limits, Policy
 from firedoor.testing import World, finding, instance, step
 from worker.actions import activities_of
 from worker.client import deliver
-from worker.plugin import SANDBOX, workflows
+from worker.plugin import PLATFORM, SANDBOX, workflows
 from worker.run import SLOTS
 
 MANY = 150
@@ -37,7 +36,7 @@ async def test_incidents_that_wait_for_containments_leave_hands_for_their_action
             clocks.client,
             task_queue=task_queue,
             workflows=workflows(),
-            activities=[*activities_of(world.actions), claim, give_back],
+            activities=[*activities_of(world.actions), *PLATFORM],
             workflow_runner=SANDBOX,
             max_concurrent_activities=SLOTS,
         ):

@@ -10,15 +10,14 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.containment import claim, give_back
 from firedoor.audit.replay import replay
-from firedoor.model.decision import Answer, Decision, Ruling
+from firedoor.model.decision import Ruling
 from firedoor.model.incident import Incident, Status, StepState
 from firedoor.model.runbook import Approval
-from firedoor.testing import NOW, RESPONDER, World, finding, instance, step
+from firedoor.testing import World, decision, finding, instance, step
 from worker.actions import activities_of
 from worker.client import ask, deliver
-from worker.plugin import SANDBOX, workflows
+from worker.plugin import PLATFORM, SANDBOX, workflows
 from worker.run import STICKY
 
 ELSEWHERE = """
@@ -27,7 +26,7 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
-from worker.plugin import SANDBOX, workflows
+from worker.plugin import PLATFORM, SANDBOX, workflows
 from worker.run import STICKY
 
 async def main(address, queue):
@@ -50,7 +49,7 @@ async def test_rule_16_vote_right_after_a_kill_and_a_query_replays(
     address = client.service_client.config.target_host
     world.gates["photograph"] = threading.Event()
     steps = (step("photo", "photograph"), step("door", "close_door", approval=Approval.ASK))
-    doing = [*activities_of(world.actions), claim, give_back]
+    doing = [*activities_of(world.actions), *PLATFORM]
     with clocks.with_time_skipping_disabled():  # type: ignore[attr-defined]
         async with Worker(client, task_queue=task_queue, activities=doing):
             deciding = subprocess.Popen([sys.executable, "-c", ELSEWHERE, address, task_queue])
@@ -74,16 +73,7 @@ async def test_rule_16_vote_right_after_a_kill_and_a_query_replays(
                 world.gates["photograph"].set()  # its result waits for the one that is dead
                 incident = await asking
                 door = next(s for s in incident.steps if s.key == "door")
-                vote = Decision(
-                    incident=handle.id,
-                    step="door",
-                    plan_digest=door.plan_digest,
-                    answer=Answer.APPROVE,
-                    responder=RESPONDER,
-                    reason="seen it",
-                    at=NOW,
-                    nonce=uuid4().hex,
-                )
+                vote = decision(incident, door)
                 assert (await ask(handle, "decide", vote, Ruling, vote.digest)).accepted
                 while not all(s.ended_at for s in incident.steps):
                     incident = await handle.query("incident", result_type=Incident)
