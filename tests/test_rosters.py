@@ -3,10 +3,11 @@
 import base64
 import subprocess
 import textwrap
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 from typing import NamedTuple
 
 import pytest
@@ -359,15 +360,21 @@ def test_laying_out_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
 
 
 def test_many_at_once_lay_out_one_person(tmp_path: Path) -> None:
-    names = [f"alice{number}" for number in range(8)]
+    ready = Barrier(4)
 
-    with ProcessPoolExecutor(4) as pool:
-        made = list(pool.map(rosters.lay_out, [tmp_path] * len(names), names))
+    def lay_out(home: Path, name: str) -> tuple[Path, Path, Path]:
+        ready.wait(20)
+        return rosters.lay_out(home, name)
 
-    assert len(set(made)) == 1
-    [person] = rosters.load(*made[0][:2]).people.values()
-    private = load_ssh_private_key(made[0][2].read_bytes(), None)
-    assert [key.public for key in person.keys] == [written(private)]
+    with ThreadPoolExecutor(4) as pool:
+        for home in (tmp_path / str(number) for number in range(20)):
+            names = [f"alice{number}" for number in range(4)]
+            made = set(pool.map(lay_out, [home] * 4, names))
+
+            [(people, signers, key)] = made
+            [person] = rosters.load(people, signers).people.values()
+            private = load_ssh_private_key(key.read_bytes(), None)
+            assert [held.public for held in person.keys] == [written(private)]
 
 
 @pytest.mark.parametrize("name", ["@work", "1", "true", "jörg", "a.b-c@example.com"])
