@@ -16,10 +16,11 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.turns import TASK_TIMEOUT, at_rest
-from firedoor.errors import BadInput, Unreachable
+from firedoor.errors import BadInput, Refused, Unreachable
 from firedoor.model.base import Model
 from firedoor.model.finding import Finding
 from firedoor.model.incident import Arrival, Incident, Opening, incident_id
+from firedoor.model.word import Decision, Signed
 from firedoor.settings import login, settings
 
 T = TypeVar("T")
@@ -101,6 +102,21 @@ async def ask(
         else:
             return said
     raise Unreachable(f"{handle.id} does not come to rest; try again")
+
+
+async def bring(client: Client, said: Signed[Decision]) -> None:
+    """Bring a vote without waiting for the ruling; durable when it returns.
+
+    Raises `Refused` if there is no such incident, and `Unreachable` if the server does not take it.
+    """
+    handle = client.get_workflow_handle(said.word.incident)
+    try:
+        await at_rest(handle)
+        await handle.signal("vote", said)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise Refused(f"{said.word.incident} is not open") from error
+        raise Unreachable(f"Temporal does not take the vote: {error.message}") from error
 
 
 async def _start(

@@ -2,7 +2,11 @@
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import structlog
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
@@ -11,13 +15,15 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from firedoor import __version__, telemetry
+from firedoor.approvals import sshsig
 from firedoor.cloud import aws
 from firedoor.errors import BadInput
-from firedoor.intake import sqs
+from firedoor.intake import chat, sqs
 from firedoor.model.finding import Finding
 from firedoor.settings import settings
-from worker.catalogue import arrival, catalogue, policy, require_people
-from worker.client import connect, deliver
+from firedoor.signing import load_private
+from worker.catalogue import arrival, catalogue, policy, require_people, roster
+from worker.client import bring, connect, deliver
 from worker.plugin import plugin
 from workflows import visibility
 
@@ -67,11 +73,28 @@ async def serve(*, with_intake: bool = True, stop: asyncio.Event | None = None) 
         queue = settings().serves or settings().task_queue
         log.info("worker.started", queue=queue, build=__version__)
         warming = asyncio.create_task(asyncio.to_thread(aws.warm_up))
-        if with_intake and not settings().serves and (source := settings().queue_url):
-            await sqs.run(source, settings().dead_letter_url, _deliver_to(client), stop)
-        await stop.wait()
+        await asyncio.gather(*(_intake(client, stop) if with_intake else ()), stop.wait())
         log.info("worker.stopping")
         await warming
+
+
+def _intake(client: Client, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+    """Return the ways in that are set up: findings from a queue, votes from chat."""
+    given = settings()
+    ways: list[Coroutine[Any, Any, None]] = []
+    if given.queue_url and not given.serves:
+        ways.append(sqs.run(given.queue_url, given.dead_letter_url, _deliver_to(client), stop))
+    if given.chat and not given.serves:
+        sign = partial(sshsig.sign, load_private(_gateway_key()))
+        gateway = chat.gateway(given, roster(), sign)
+        ways.append(chat.run(given.chat, gateway, partial(bring, client), stop))
+    return ways
+
+
+def _gateway_key() -> Path:
+    if settings().gateway_key is None:
+        raise BadInput("settings", "FIREDOOR_GATEWAY_KEY", "FIREDOOR_CHAT needs it")
+    return settings().gateway_key.expanduser()
 
 
 def _deliver_to(client: Client) -> sqs.Deliver:

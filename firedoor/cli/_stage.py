@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import boto3
 import yaml
 
-from firedoor.cli.server import use
+from firedoor.cli.server import enrol, use
 from firedoor.errors import BadInput, Unreachable
 from firedoor.lab import scene as scenes
 from firedoor.lab.scene import Scene
@@ -136,6 +136,7 @@ def open_house(directory: Path, responder: str | None) -> Iterator[House]:
     with EmulatedAws(directory / "aws.log") as aws, DevServer(directory / "server") as server:
         os.environ.update(aws.environment)
         use(server)
+        enrol()
         scene = scenes.build(boto3.Session())
         environment = {
             **os.environ,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from firedoor import signing
+from firedoor.cli._keys import signed, signing_key
 from firedoor.cli.output import progress
 from firedoor.errors import BadInput
 from firedoor.model.base import digest
@@ -90,6 +90,5 @@ def _signature(said: Word, roster: Roster, *, hardware: bool) -> SshSignature:
         raise BadInput(
             "FIREDOOR_RESPONDER", said.by, f"is not among those who may decide here: {known}"
         )
-    key = signing.find(person.keys, settings().key, hardware=hardware)
-    with progress(f"signing with {key.describe()}; a hardware key wants to be touched"):
-        return SshSignature(signature=key.sign(signable(said)))
+    key = signing_key(person.keys, hardware=hardware)
+    return SshSignature(signature=signed(key, signable(said)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from firedoor import rosters
 from firedoor.cli.output import Json, document, line, progress
 from firedoor.errors import Unreachable
 from firedoor.settings import settings
@@ -45,6 +46,7 @@ def up(
             server.start()
         try:
             use(server)
+            enrol()
             _introduce(server, scene, json=json)
             _run(_work(server))
         finally:
@@ -119,6 +121,12 @@ def use(server: DevServer) -> None:
     settings.cache_clear()
 
 
+def enrol() -> None:
+    """Make whoever sits here the responder, with a key of their own, if nothing says who is."""
+    if settings().responders is None:
+        rosters.lay_out(settings().data, settings().responder)
+
+
 def _introduce(server: DevServer, scene: "Scene | None", *, json: bool) -> None:
     """Say where everything is, and what another terminal has to know."""
     variables = _exports(server, emulated=scene is not None)
@@ -137,6 +145,8 @@ def _introduce(server: DevServer, scene: "Scene | None", *, json: bool) -> None:
         line(f"emulated AWS     {variables['AWS_ENDPOINT_URL']}")
         line(f"  instances      {scene.web_id} (web), {scene.app_id} (app)")
         line(f"  user           {scene.user_name}, access key {scene.access_key_id}")
+    people = ", ".join(rosters.load(*settings().roster).people)
+    line(f"responders       {people}, in {settings().roster[0]}")
     if variables:
         line("In another terminal:")
         for name, value in variables.items():
