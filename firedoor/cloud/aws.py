@@ -84,8 +84,9 @@ _DENIED = {
 _FULL = ("LimitExceeded", "LimitsExceeded", "QuotaExceeded")
 # Too many calls, or too many at once on one thing: the same call is accepted later.
 _THROTTLED = {
-    "ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable",
-    "InvalidDBClusterStateFault", "InvalidDBInstanceState", "OperationAborted",
+    "ConcurrentModification", "ConcurrentModificationException", "ConflictException",
+    "EntityTemporarilyUnmodifiable", "InvalidDBClusterStateFault", "InvalidDBInstanceState",
+    "OperationAborted", "OptimisticLockException", "PolicyChangesInProgressException",
     "RequestLimitExceeded", "RequestThrottledException", "ResourceConflictException",
     "ResourceInUseException", "SlowDown", "SnapshotCreationPerVolumeRateExceeded", "Throttling",
     "ThrottlingException", "TooManyRequestsException",
