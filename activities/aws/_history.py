@@ -104,8 +104,8 @@ def _events_in(
 
 
 def _regions(subject: Resource | Principal, aws: Aws) -> list[str]:
-    """Return where a subject can have left events: a principal acts in any region."""
-    if not isinstance(subject, Principal):
+    """Return where a subject can have left events: whoever has credentials acts in any region."""
+    if subject.kind not in (Kind.PRINCIPAL, Kind.INSTANCE, Kind.FUNCTION):
         return [aws.region]
     try:
         described = aws.client("ec2").describe_regions()["Regions"]

@@ -362,17 +362,19 @@ def test_lookup_that_stays_throttled_keeps_what_was_read(
     assert len(found["not captured"]) == 1
 
 
-def test_events_of_a_principal_are_looked_up_in_every_region(
+def test_events_of_whoever_has_credentials_are_looked_up_in_every_region(
     scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     regions = {"Regions": [{"RegionName": "eu-west-1"}, {"RegionName": "us-east-1"}]}
     answer(aws, "ec2", "DescribeRegions", regions)
 
-    assert _history._regions(principal(PrincipalType.USER, "alice"), aws) == [
-        "us-east-1",
-        "eu-west-1",
-    ]
+    for subject in (
+        principal(PrincipalType.USER, "alice"),
+        resource(Kind.INSTANCE, scene.web_id),
+        resource(Kind.FUNCTION, "resize"),
+    ):
+        assert _history._regions(subject, aws) == ["us-east-1", "eu-west-1"]
     assert _history._regions(resource(Kind.BUCKET, scene.bucket), aws) == ["us-east-1"]
 
 
