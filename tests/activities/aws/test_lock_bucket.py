@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.error import HTTPError
@@ -356,6 +356,25 @@ def test_s3_that_shows_a_change_late_is_no_drift(s3: Any, aws: Aws) -> None:
     late *= 2  # looked at twice: whether it is there, and what it is
 
     assert verify(plan, aws).verdict is Verdict.PROVEN
+
+
+@pytest.mark.parametrize(
+    ("ago", "once", "verdict"),
+    [
+        (timedelta(minutes=14), None, Verdict.PENDING),
+        (timedelta(minutes=16), None, Verdict.PROVEN),
+        (timedelta(0), "Suspended", Verdict.PROVEN),
+    ],
+)
+def test_versioning_that_is_new_is_pending_until_it_must_be_everywhere(
+    s3: Any, aws: Aws, ago: timedelta, once: str | None, verdict: Verdict
+) -> None:
+    if once:
+        s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": once})
+    plan = planned(aws)
+    apply(plan, aws)
+
+    assert verify(plan, aws.after(datetime.now(UTC) - ago)).verdict is verdict
 
 
 def test_policy_is_compared_by_what_it_says() -> None:
