@@ -85,10 +85,11 @@ _FULL = ("LimitExceeded", "LimitsExceeded", "QuotaExceeded")
 # Too many calls, or too many at once on one thing: the same call is accepted later.
 _THROTTLED = {
     "ConcurrentModification", "ConcurrentModificationException", "ConflictException",
-    "EntityTemporarilyUnmodifiable", "InvalidDBClusterStateFault", "InvalidDBInstanceState",
-    "OperationAborted", "OptimisticLockException", "PolicyChangesInProgressException",
-    "RequestLimitExceeded", "RequestThrottledException", "ResourceConflictException",
-    "ResourceInUseException", "SlowDown", "SnapshotCreationPerVolumeRateExceeded", "Throttling",
+    "DependencyThrottle", "EntityTemporarilyUnmodifiable", "InvalidDBClusterStateFault",
+    "InvalidDBInstanceState", "OperationAborted", "OptimisticLockException",
+    "PolicyChangesInProgressException", "RequestLimitExceeded", "RequestThrottled",
+    "RequestThrottledException", "ResourceConflictException", "ResourceInUseException", "SlowDown",
+    "SnapshotCreationPerVolumeRateExceeded", "ThrottledException", "Throttling",
     "ThrottlingException", "TooManyRequestsException",
 }  # fmt: skip
 
