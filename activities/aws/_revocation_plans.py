@@ -85,6 +85,7 @@ def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
         blast_radius=(
             *_use(held, target, aws),
             f"role sessions that {label} began go on until they end: revoke those roles too",
+            *_given_back(params, off, held),
             *_users.quarantine_told(attached or []),
         ),
         preflight=(
@@ -143,6 +144,7 @@ def of_instance(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
             f"all on {id} that calls AWS is denied, its Systems Manager agent too: what needs that"
             " agent, as memory capture, goes first",
             f"credentials that {id} gets later are denied too",
+            f"other credentials on {id} are not: those of its containers' roles, keys in files",
         ),
         resources={id: tags(instance)},
     )
@@ -200,6 +202,14 @@ def _use(held: Held, target: Target, aws: Aws) -> list[str]:
         *_usage.used(aws, target.at, keys=active),
         *(f"{key} is inactive already, and stays so" for key in off),
     ]
+
+
+def _given_back(params: Params, off: tuple[Change, ...], held: Held) -> list[str]:
+    """Say that whoever knows a credential by now has it again after release."""
+    keys = "" if params.rotate or not off else "the same keys"
+    password = "" if held.password is False else "the same password"
+    back = " and ".join(filter(None, [keys, password]))
+    return [f"release gives back {back}: replace before what others know"] if back else []
 
 
 def _turn_off(off: tuple[Change, ...], label: str) -> str:
