@@ -638,6 +638,23 @@ def test_other_doors_are_counted(s3: Any, aws: Aws) -> None:
     assert "payroll is a website" in told
 
 
+@pytest.mark.usefixtures("account_hosts")
+def test_buckets_behind_the_same_multi_region_access_point_are_named(s3: Any, aws: Aws) -> None:
+    s3.create_bucket(Bucket="payroll-eu")
+    boto3.client("s3control", region_name="us-west-2").create_multi_region_access_point(
+        AccountId=aws.account,
+        ClientToken="1",
+        Details={"Name": "everywhere", "Regions": [{"Bucket": BUCKET}, {"Bucket": "payroll-eu"}]},
+    )
+
+    told = planned(aws).blast_radius
+
+    assert (
+        "1 multi-region access point to payroll: 1 other bucket behind it stay open (payroll-eu)"
+        in told
+    )
+
+
 @pytest.mark.parametrize("operation", ["GetBucketPolicyStatus", "ListDistributions"])
 def test_what_may_not_be_read_stops_no_lock(
     s3: Any, aws: Aws, lab: EmulatedAws, operation: str
