@@ -26,7 +26,7 @@ from activities.aws._users import Held
 from firedoor.cloud.aws import Aws
 from firedoor.errors import Refused
 from firedoor.model.finding import Principal, PrincipalType
-from firedoor.model.plan import Change, Plan, Target, Touched
+from firedoor.model.plan import Change, Check, Plan, Target, Touched
 
 WHY = {
     PrincipalType.ROOT: (
@@ -69,10 +69,13 @@ def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
     denies_all = params.deny_all is not False
     denied = _denials.changes(label, _revocation.wanted(target, params, denies_all), policies)
     off, mfa = _users.turned_off(held), _users.unenrolled(held, params.enrolled_since)
+    # What there is no room to deny is for people; the keys must not wait for that.
+    full = _denials.overflow(aws, "User", denied, policies) if (*off, *mfa) else ""
+    denied = () if full else denied
     left = _residual.of_user(
         held.after((*off, *mfa)), _revocation.denied(policies, denied, target.at), beyond
     )
-    ended = _revocation.ended(target, params, denies_all)
+    ended = "nothing is denied" if full else _revocation.ended(target, params, denies_all)
     made = _revocation.made(
         target,
         params,
@@ -89,6 +92,7 @@ def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
             *_users.quarantine_told(attached or []),
         ),
         preflight=(
+            *([Check(name="room for the policy", ok=False, detail=full)] if full else []),
             *_users.unread(held),
             *unlisted,
             *_identity.powers(user, attached),
@@ -98,6 +102,7 @@ def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
         refusals=_denials.refusals(
             aws, "User", denied, policies, instead="attach AWSDenyAll by hand (AttachUserPolicy)"
         ),
+        tasks=(_attach_task(label, full),) if full else (),
     )
     return _revocation.with_may(made, aws, iam=user["Arn"])
 
@@ -472,6 +477,14 @@ def _portal_tasks(user: str, account: str, permission_set: str) -> tuple[str, ..
         f" {account}, and in every other account that the user has. Done when the access portal"
         " offers none.",
         *_identity_provider(user),
+    )
+
+
+def _attach_task(label: str, why: str) -> str:
+    """Return the task of denying to a user what no inline policy has room to."""
+    return (
+        f"Attach the managed policy AWSDenyAll to {label} at once (AttachUserPolicy), as {why}: its"
+        " tokens and its password work until then. Done when ListAttachedUserPolicies shows it."
     )
 
 

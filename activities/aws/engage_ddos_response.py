@@ -534,8 +534,8 @@ def _state(plan: Plan, aws: Aws) -> State:
             return _shield.state(aws, plan.changes)
         case "case":
             name, where = str(plan.before["title"]), str(plan.before["where"])
-            membership = plan.before.get("membership")
-            home = _home(membership and Membership.model_validate(membership), aws)
+            kept = plan.before.get("membership")
+            home = _home(Membership.model_validate(kept) if kept else None, aws)
             return {(f"case/{where}", name): _aws_case.found(home, where, name)}
         case _:
             return {}

@@ -582,7 +582,7 @@ def test_inline_quota_of_a_user_is_read_from_the_account(scene: Scene, aws: Aws)
 
     aws.client("iam").meta.events.register("after-call.iam.GetAccountSummary", small)
 
-    assert "100 are allowed" in planned(aws).refusals[0]
+    assert "100 are allowed" in planned(aws).tasks[0]
 
 
 def test_denial_cuts_a_key_that_the_attacker_turned_on_again(
