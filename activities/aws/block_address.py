@@ -185,6 +185,8 @@ ACTION = Action(
             "ec2:CreateNetworkAclEntry",
             "ec2:DescribeNetworkAcls",
             "network-firewall:CreateRuleGroup",
+            "network-firewall:DescribeFlowOperation",
+            "network-firewall:ListFlowOperations",
             "network-firewall:StartFlowFlush",
             "network-firewall:TagResource",
             "network-firewall:UpdateFirewallPolicy",
@@ -427,6 +429,7 @@ class _Planner:
             undo=parts.undo,
             blast_radius=(*parts.blast_radius, *_width(network)),
             preflight=parts.preflight,
+            lost=parts.lost,
             touched=Touched(resources=parts.resources, networks=(network,)),
         )
 
