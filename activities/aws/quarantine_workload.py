@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from activities.aws import _ecs, _flows, _kubernetes, _neighbourhood, _pods
+from activities.aws import _ecs, _flows, _kubernetes, _neighbourhood, _pods, _preflight
 from activities.aws._kubernetes import Kubernetes
 from activities.aws._neighbourhood import Neighbourhood
 from activities.aws._reading import GONE, counted, strings
@@ -158,6 +158,8 @@ ACTION = Action(
         plan=(
             "ec2:DescribeNetworkInterfaces",
             "ec2:DescribeSecurityGroups",
+            "ec2:RevokeSecurityGroupEgress",
+            "ec2:RevokeSecurityGroupIngress",
             "ecs:DescribeClusters",
             "ecs:DescribeContainerInstances",
             "ecs:DescribeServices",
@@ -170,6 +172,7 @@ ACTION = Action(
             "eks:ListAccessEntries",
             "eks:ListPodIdentityAssociations",
             "elasticloadbalancing:DescribeTargetHealth",
+            *_preflight.PERMISSIONS,
         ),
         apply=(
             "ec2:DescribeSecurityGroups",
@@ -290,7 +293,7 @@ def _place(plan: Plan, aws: Aws) -> "_Cluster | _Task | None":
 
 
 def _after_others(place: "_Cluster | _Task") -> None:
-    with suppress(AccessDenied):  # who may not look does not wait
+    with suppress(AccessDenied, NotFound):  # who cannot look does not wait
         for pause in PAUSES:
             if place.is_ready():
                 return
@@ -385,7 +388,8 @@ def _plan_tasks(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
     tasks = [task for task in found if task is not None]
     if not tasks:
         return (_gone(target, arn if len(arns) == 1 else f"a task of {arn}"),)
-    return _ecs.plan_tasks(target, tasks, aws, shared=params.shared_groups)
+    plans = _ecs.plan_tasks(target, tasks, aws, shared=params.shared_groups)
+    return _preflight.asked(plans, aws)
 
 
 def _plan_cluster(target: Target, aws: Aws, name: str) -> Plan:
