@@ -430,6 +430,35 @@ def test_allow_put_before_ours_is_drift(aws: Aws, scene: Scene, shop: Any, waf: 
     assert verify(plan, aws).verdict is Verdict.DRIFTED
 
 
+def test_rule_group_of_firewall_manager_that_allows_is_told_and_is_drift(
+    aws: Aws, scene: Scene, shop: Any
+) -> None:
+    managed: dict[str, Any] = {
+        "VendorName": "AWS",
+        "Name": "AWSManagedRulesCommonRuleSet",
+        "RuleActionOverrides": [],
+    }
+    first = {
+        "Name": "org",
+        "Priority": 0,
+        "FirewallManagerStatement": {"ManagedRuleGroupStatement": managed},
+        "OverrideAction": {"None": {}},
+        "VisibilityConfig": VISIBILITY,
+    }
+    groups = {"PreProcessFirewallManagerRuleGroups": [first]}
+    on_answer(aws, "wafv2", "GetWebACL", lambda a: a["WebACL"].update(groups))
+    (plan,) = planned(aws, scene.app_id, ATTACKER, egress=False)
+    apply(plan, aws)
+    name = "no rule group of Firewall Manager lets the address in"
+
+    harmless = failing(plan, aws)
+    managed["RuleActionOverrides"] = [{"Name": "SizeRestrictions", "ActionToUse": {"Allow": {}}}]
+    (again,) = planned(aws, scene.app_id, OTHER, egress=False)
+
+    assert (harmless, failing(plan, aws)) == (["sampled requests"], [name])
+    assert name in [check.name for check in again.preflight if not check.ok]
+
+
 def test_web_acl_taken_off_the_load_balancer_is_drift(
     aws: Aws, scene: Scene, shop: Any, front: Any, waf: Any
 ) -> None:
