@@ -596,7 +596,7 @@ def _is_flushed(call: Call, plan: Plan, aws: Aws) -> bool:
 
 def _counts(flush: Mapping[str, Any], plan: Plan) -> bool:
     began = plan.target.at.replace(microsecond=0)
-    return flush["FlowOperationStatus"] != "FAILED" and flush["FlowRequestTimestamp"] >= began
+    return bool(flush["FlowOperationStatus"] != "FAILED" and flush["FlowRequestTimestamp"] >= began)
 
 
 def _in_sync(plan: Plan, aws: Aws) -> bool | None:
