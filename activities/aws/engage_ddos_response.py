@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
 
-from activities.aws import _aws_case, _rate_rule, _shield
+from activities.aws import _aws_case, _preflight, _rate_rule, _shield
 from activities.aws._reading import Blind, counted
 from activities.aws._window import Window, proven, unproven
 from firedoor.action import Action, Permissions, State, outstanding, receipt, restorable
@@ -148,7 +148,7 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
             ),
         )
     first = plans[0].model_copy(update={"tasks": (*plans[0].tasks, *rest)})
-    return (first, *plans[1:])
+    return _preflight.asked((first, *plans[1:]), aws)
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
@@ -207,8 +207,8 @@ ACTION = Action(
     permissions=Permissions(
         plan=(
             "cloudfront:ListDistributionsByWebACLId",
-            "iam:GetRole",
             "iam:ListAttachedRolePolicies",
+            *_preflight.PERMISSIONS,
             "security-ir:ListCases",
             "security-ir:ListMemberships",
             "shield:DescribeDRTAccess",
