@@ -172,7 +172,7 @@ def test_address_is_blocked_once_and_unblocked_whatever_goes_wrong(
     entries = [entry for acl in acls(through) for entry in acl["Entries"]]
     denied = [e.get("CidrBlock") for e in entries if e["RuleAction"] == "deny"]
     inject(kit, injector, fault, "ec2:DeleteNetworkAclEntry")
-    more = persist(functools.partial(action.revert, plan, through))
+    more = persist(functools.partial(block_address.revert, plan, through))
 
     assert (tries, more) == (2, 2)
     assert denied.count("198.51.100.7/32") == len(plan.calls) == 2  # one for each direction
@@ -194,7 +194,7 @@ def test_key_is_dead_once_and_alive_again_whatever_goes_wrong(
     tries = persist(functools.partial(action.apply, plan, through))
     revoked, during = is_alive(key), policies(iam)
     inject(kit, injector, fault, "iam:DeleteUserPolicy")
-    more = persist(functools.partial(action.revert, plan, through))
+    more = persist(functools.partial(revoke_credentials.revert, plan, through))
 
     assert (tries, more) == (2, 2)
     assert (revoked, is_alive(key)) == (False, True)
