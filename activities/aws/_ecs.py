@@ -134,19 +134,17 @@ def plan_tasks(
     outside = _sharing(aws, several, ours) if len(tasks) > 1 else dict(tasks[0].sharing)
     left = {id for id in several if outside[id] and not shared}
     return (
-        *(_plan_task(target, task, aws, left, shared=shared) for task in tasks),
+        *(_plan_task(target, task, left, shared=shared) for task in tasks),
         *(
             _refused(target, having[id], id, outside[id])
             if id in left
-            else _plan_group(target, having[id], group, outside[id], aws)
+            else _plan_group(target, having[id], group, outside[id])
             for id, group in several.items()
         ),
     )
 
 
-def _plan_task(
-    target: Target, task: Task, aws: Aws, left: Collection[str], *, shared: bool
-) -> Plan:
+def _plan_task(target: Target, task: Task, left: Collection[str], *, shared: bool) -> Plan:
     own = [g for g in task.groups if not task.sharing[g["GroupId"]]]
     others = [g for g in task.groups if g["GroupId"] in left]
     cut = [g for g in task.groups if g not in others]
@@ -169,7 +167,7 @@ def _plan_task(
         calls=tuple(effect.call for effect in effects),
         undo=tuple(effect.undo for effect in reversed(effects)),
         blast_radius=tuple(_felt(task, cut)),
-        preflight=(*_checks(task, others), *_may(effects, aws), *task.unread),
+        preflight=(*_checks(task, others), *task.unread),
         lost=tuple(_lost(task, own)),
         touched=Touched(
             resources={
@@ -182,9 +180,7 @@ def _plan_task(
     )
 
 
-def _plan_group(
-    target: Target, tasks: Sequence[Task], group: Object, others: int, aws: Aws
-) -> Plan:
+def _plan_group(target: Target, tasks: Sequence[Task], group: Object, others: int) -> Plan:
     """Return the plan that takes away the rules of a group, for these tasks and whoever has it."""
     id, effects = group["GroupId"], tuple(_cut([group]))
     having = [one for task in tasks for one in task.interfaces if id in _groups_of(one)]
@@ -212,7 +208,6 @@ def _plan_group(
         )
         if others
         else (),
-        preflight=tuple(_may(effects, aws)),
         lost=(_RULES_LOST,) if effects else (),
         touched=Touched(resources={id: tags(group)}),
     )
@@ -382,11 +377,6 @@ def _checks(task: Task, others: list[Object]) -> Iterator[Check]:
         if essential
         else "",
     )
-
-
-def _may(effects: tuple[Effect, ...], aws: Aws) -> Iterator[Check]:
-    calls = {e.call.operation: e.call for e in effects if e.call.service == "ec2"}
-    yield from aws.together(*(partial(aws.allowed, call) for call in calls.values()))
 
 
 def _lost(task: Task, own: list[Object]) -> Iterator[str]:

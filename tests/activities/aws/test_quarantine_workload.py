@@ -917,6 +917,24 @@ def test_a_task_is_kept_taken_off_its_balancer_and_cut_off_and_never_stopped(
     assert ROLE in plan.tasks[0]
 
 
+def test_the_approver_sees_what_of_a_task_iam_would_refuse(
+    aws: Aws, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = boto3.client("iam").create_user(UserName="firedoor")["User"]["Arn"]
+    allowed = {"Effect": "Allow", "Action": "ecs:UpdateTaskProtection", "Resource": "*"}
+    boto3.client("iam").put_user_policy(
+        UserName="firedoor",
+        PolicyName="own",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
+    )
+    monkeypatch.setattr(Aws, "identity", user)
+
+    (plan,) = _plan_task(aws, orders)
+
+    (check,) = [c for c in plan.preflight if "ecs:UpdateTaskProtection" in c.name]
+    assert (check.ok, check.detail) == (False, "denied: elasticloadbalancing:DeregisterTargets")
+
+
 def test_a_task_is_let_go_as_it_was(aws: Aws, orders: Orders) -> None:
     before = _state(orders)
     (plan,) = _plan_task(aws, orders)
