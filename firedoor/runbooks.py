@@ -47,6 +47,12 @@ SAMPLE = Finding(
 )
 
 
+# And one that states none: what a finding leaves out is an empty list.
+BARE = SAMPLE.model_copy(
+    update={"addresses": (), "local_addresses": (), "ports": (), "domains": (), "access_keys": ()}
+)
+
+
 def load(actions: Mapping[str, Action], *directories: Path) -> dict[str, Runbook]:
     """Return the runbooks that come with Firedoor and those of further directories, by id.
 
@@ -162,13 +168,18 @@ def _about_runbook(runbook: Runbook, name: str) -> Remarks:
 def _about_params(
     written: Document, place: Place, step: Step, actions: Mapping[str, Action]
 ) -> list[Problem]:
-    """Try the parameters, with the facts of a finding, on every action that the step could mean."""
-    found = []
+    """Try the parameters on every action that the step could mean, with a finding's facts or none.
+
+    What would be refused of some finding has to be refused here, and not in its incident.
+    """
+    found: list[Problem] = []
     for action in meant(step, actions).values():
-        try:
-            action.params.model_validate(resolve(step.params, SAMPLE))
-        except ValidationError as error:
-            found += problems(written, action.params, error, (*place, "with"))
+        for finding in (SAMPLE, BARE):
+            try:
+                action.params.model_validate(resolve(step.params, finding))
+            except ValidationError as error:
+                found += problems(written, action.params, error, (*place, "with"))
+                break
     return found
 
 

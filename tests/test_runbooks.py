@@ -1,6 +1,7 @@
 """Reading, checking and choosing runbooks; the ones that are shipped are in tests/runbooks."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from firedoor import document, runbooks
 from firedoor.action import Action, NoParams, Permissions
@@ -456,6 +458,19 @@ def test_an_action_without_parameters_takes_none() -> None:
     assert lint(text) == ["shut.yaml:10: step photo: unknown member `flash`: there are none"]
 
 
+def test_a_parameter_that_some_finding_would_leave_empty_is_refused_beforehand() -> None:
+    class Picky(Model):
+        addresses: tuple[str, ...] = Field(min_length=1)
+
+    picky = ACTIONS | {"aws.close_door": replace(ACTIONS["aws.close_door"], params=Picky)}
+
+    (told,) = runbooks.lint(GOOD, "shut.yaml", picky)
+    named = GOOD.replace("$addresses", "[198.51.100.7]")
+
+    assert (told.line, told.step) == (17, "close")
+    assert runbooks.lint(named, "shut.yaml", picky) == []
+
+
 # Facts
 
 
@@ -477,6 +492,13 @@ def test_references_become_what_the_finding_says() -> None:
 def test_every_fact_is_a_member_of_findings_and_is_in_the_sample(fact: str) -> None:
     assert resolve({"it": f"${fact}"}, runbooks.SAMPLE)["it"]
     assert getattr(runbooks.SAMPLE, fact)
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_the_bare_sample_states_only_what_every_finding_does(fact: str) -> None:
+    always = {"first_seen", "region"}
+
+    assert bool(resolve({"it": f"${fact}"}, runbooks.BARE)["it"]) is (fact in always)
 
 
 # Choosing

@@ -92,9 +92,10 @@ def _intake(client: Client, stop: asyncio.Event) -> list[Coroutine[Any, Any, Non
 
 
 def _gateway_key() -> Path:
-    if settings().gateway_key is None:
+    file = settings().gateway_key
+    if file is None:
         raise BadInput("settings", "FIREDOOR_GATEWAY_KEY", "FIREDOOR_CHAT needs it")
-    return settings().gateway_key.expanduser()
+    return file.expanduser()
 
 
 def _deliver_to(client: Client) -> sqs.Deliver:

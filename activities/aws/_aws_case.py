@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from firedoor.cloud.aws import Aws
 from firedoor.errors import Refused
 from firedoor.model.base import digest
-from firedoor.model.finding import Kind
+from firedoor.model.finding import GLOBAL, Kind
 from firedoor.model.plan import Call, Target
 
 SUPPORT, SECURITY_IR = "support", "security-ir"
@@ -66,16 +66,18 @@ def support(
     return Call(service=SUPPORT, operation="CreateCase", parameters=parameters, region=REGION)
 
 
-def security_ir(aws: Aws, target: Target, addresses: Sequence[str], emails: Sequence[str]) -> Call:
-    """Return the call that opens a case at AWS Security Incident Response.
+def security_ir(home: Aws, target: Target, addresses: Sequence[str], emails: Sequence[str]) -> Call:
+    """Return the call that opens a case at AWS Security Incident Response, in its home.
 
-    Raises `Refused` if the account is no member.
+    Raises `Refused` if there is no membership there.
+    https://docs.aws.amazon.com/security-ir/latest/userguide/considerations_important.html
     """
-    memberships = aws.pages("security-ir", "ListMemberships", "items")
+    memberships = home.pages("security-ir", "ListMemberships", "items")
     if not any(one.get("membershipStatus") == "Active" for one in memberships):
         raise Refused(
-            f"account {target.subject.account} is no member of AWS Security Incident Response:"
-            " open a case at AWS Support"
+            f"account {home.account} has no membership of AWS Security Incident Response in"
+            f" {home.region}: name the account and region of yours in `membership`, or open a case"
+            " at AWS Support"
         )
     named: JsonValue = [{"ipAddress": address} for address in addresses[:MOST_ADDRESSES]]
     parameters: dict[str, JsonValue] = {
@@ -90,11 +92,19 @@ def security_ir(aws: Aws, target: Target, addresses: Sequence[str], emails: Sequ
     }
     if addresses:
         parameters["threatActorIpAddresses"] = named
-    return Call(service=SECURITY_IR, operation="CreateCase", parameters=parameters)
+    if target.subject.region != GLOBAL:
+        parameters["impactedAwsRegions"] = [{"region": target.subject.region}]
+    return Call(
+        service=SECURITY_IR,
+        operation="CreateCase",
+        parameters=parameters,
+        account=home.account,
+        region=home.region,
+    )
 
 
 def found(aws: Aws, where: str, name: str) -> bool:
-    """Tell whether there is a case of this title, open or resolved."""
+    """Tell whether there is a case of this title, open or resolved; it is asked in its home."""
     if where == SECURITY_IR:
         return any(one.get("title") == name for one in aws.pages(SECURITY_IR, "ListCases", "items"))
     cases = aws.elsewhere(region=REGION).pages(

@@ -149,14 +149,23 @@ def refusals(
         for change in changed
         if change.before is not None and cutoff(change.before) is None
     ]
+    if why := overflow(aws, owner, changed, existing):
+        found.append(f"{why}: {instead}")
+    return tuple(found)
+
+
+def overflow(
+    aws: Aws, owner: Owner, changed: tuple[Change, ...], existing: Mapping[str, Any]
+) -> str:
+    """Return why there is no room for changed policies; nothing if there is."""
     after = {**existing, **{name_in(c): c.after for c in changed}}
     used, limit = sum(len(text(document)) for document in after.values()), QUOTA[owner]
     if changed and used > (limit := quota(aws, f"{owner}PolicySizeQuota", limit)):
-        found.append(
+        return (
             f"the inline policies of {changed[0].resource} would have {used} characters, {limit}"
-            f" are allowed: {instead}"
+            " are allowed"
         )
-    return tuple(found)
+    return ""
 
 
 def quota(aws: Aws, name: str, usual: int) -> int:

@@ -2,10 +2,11 @@
 
 The interface of a task is the service's, and refuses another security group. So what is left to
 change are the rules of the groups that it has, which may be others' as well; and no task is ever
-stopped, for its disk ends with it.
+stopped, for its disk ends with it. A group that several have is planned for by itself, as what more
+than one incident can hold.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,8 @@ PROTECTION = timedelta(minutes=2880)
 """How long ECS protects a task at most."""
 
 STOPPED = {"STOPPED", "STOPPING", "DEACTIVATING", "DEPROVISIONING", "DELETED"}
+
+_RULES_LOST = "Ids and tags of the rules: they are made anew, with what they say unchanged"
 
 _INGRESS, _EGRESS = "ingress", "egress"
 _RULES = {_INGRESS: "IpPermissions", _EGRESS: "IpPermissionsEgress"}
@@ -110,14 +113,44 @@ def read(aws: Aws, arn: str) -> Task | None:
     )
 
 
-def plan_task(target: Target, task: Task, aws: Aws, *, shared: bool) -> tuple[Plan, ...]:
-    """Return the plan for a task, and a refused one for each group whose rules are others' too."""
-    own = [g for g in task.groups if shared or not task.sharing[g["GroupId"]]]
-    others = [g for g in task.groups if g not in own]
+def of_service(aws: Aws, arn: str) -> list[str]:
+    """Read the ARNs of the tasks of a service that run or are about to."""
+    _, cluster, name = arn.split("/")
+    read = partial(aws.pages, "ecs", "ListTasks", "taskArns", cluster=cluster, serviceName=name)
+    found: list[str] = or_none(read) or []
+    return sorted(found)
+
+
+def plan_tasks(
+    target: Target, tasks: Sequence[Task], aws: Aws, *, shared: bool
+) -> tuple[Plan, ...]:
+    """Return a plan for each task, and one for each group that others have too.
+
+    That one is refused if it is not only these tasks that have the group, unless `shared`.
+    """
+    several = {g["GroupId"]: g for t in tasks for g in t.groups if t.sharing[g["GroupId"]]}
+    having = {id: [t for t in tasks if id in t.sharing] for id in several}
+    ours = {one["NetworkInterfaceId"] for task in tasks for one in task.interfaces}
+    outside = _sharing(aws, several, ours) if len(tasks) > 1 else dict(tasks[0].sharing)
+    left = {id for id in several if outside[id] and not shared}
+    return (
+        *(_plan_task(target, task, left, shared=shared) for task in tasks),
+        *(
+            _refused(target, having[id], id, outside[id])
+            if id in left
+            else _plan_group(target, having[id], group, outside[id])
+            for id, group in several.items()
+        ),
+    )
+
+
+def _plan_task(target: Target, task: Task, left: Collection[str], *, shared: bool) -> Plan:
+    own = [g for g in task.groups if not task.sharing[g["GroupId"]]]
+    others = [g for g in task.groups if g["GroupId"] in left]
+    cut = [g for g in task.groups if g not in others]
     effects = (*_kept(task), *_off_balancers(task), *_cut(own))
     name = f"task/{task.cluster}/{task.id}"
-    interfaces: list[JsonValue] = [one["NetworkInterfaceId"] for one in task.interfaces]
-    main = Plan(
+    return Plan(
         action=ACTION,
         target=target,
         lease=name,
@@ -126,15 +159,15 @@ def plan_task(target: Target, task: Task, aws: Aws, *, shared: bool) -> tuple[Pl
         before={
             "cluster": task.cluster,
             "task": task.arn,
-            "interfaces": interfaces,
+            "interfaces": _ids(task.interfaces),
             "left": [group["GroupId"] for group in others],
-            "sharing": dict(task.sharing),
+            "sharing": {group["GroupId"]: 0 for group in own},
         },
         changes=tuple(effect.change for effect in effects),
         calls=tuple(effect.call for effect in effects),
         undo=tuple(effect.undo for effect in reversed(effects)),
-        blast_radius=tuple(_felt(task, own)),
-        preflight=(*_checks(task, others), *_may(effects, aws), *task.unread),
+        blast_radius=tuple(_felt(task, cut)),
+        preflight=(*_checks(task, others), *task.unread),
         lost=tuple(_lost(task, own)),
         touched=Touched(
             resources={
@@ -145,11 +178,45 @@ def plan_task(target: Target, task: Task, aws: Aws, *, shared: bool) -> tuple[Pl
         ),
         tasks=tuple(_tasks(task)),
     )
-    return (main, *(_refused(target, task, group) for group in others))
+
+
+def _plan_group(target: Target, tasks: Sequence[Task], group: Object, others: int) -> Plan:
+    """Return the plan that takes away the rules of a group, for these tasks and whoever has it."""
+    id, effects = group["GroupId"], tuple(_cut([group]))
+    having = [one for task in tasks for one in task.interfaces if id in _groups_of(one)]
+    named = f"the ECS {'task' if len(tasks) == 1 else 'tasks'} {', '.join(t.id for t in tasks)}"
+    return Plan(
+        action=ACTION,
+        target=target,
+        lease=f"security-group/{id}",
+        summary=f"Take away all rules of {id}, for {named}."
+        if effects
+        else f"{id} has no rules, and lets nothing pass for {named}.",
+        before={
+            "cluster": tasks[0].cluster,
+            "first": [task.arn for task in tasks if task.protection is not None],
+            "interfaces": _ids(having),
+            "left": [],
+            "sharing": {id: others},
+        },
+        changes=tuple(effect.change for effect in effects),
+        calls=tuple(effect.call for effect in effects),
+        undo=tuple(effect.undo for effect in reversed(effects)),
+        blast_radius=(
+            f"{id} is the group of {counted(others, 'other network interface')} too, which are cut"
+            " off with it",
+        )
+        if others
+        else (),
+        lost=(_RULES_LOST,) if effects else (),
+        touched=Touched(resources={id: tags(group)}),
+    )
 
 
 def state(aws: Aws, plan: Plan) -> State | None:
     """Read what a plan changes, as it is now; None if the task does not run any more."""
+    if "task" not in plan.before:
+        return remaining(aws, plan)
     cluster, arn = str(plan.before["cluster"]), str(plan.before["task"])
     described = _described(aws, cluster, arn)
     if described is None:
@@ -181,6 +248,16 @@ def expect_no_others(aws: Aws, plan: Plan, todo: Iterable[str]) -> None:
                 f"{group} is the group of {counted(number, 'other network interface')}, was of"
                 f" {known.get(group)} when planned"
             )
+
+
+def is_ready(aws: Aws, plan: Plan) -> bool:
+    """Tell whether the tasks that a plan for a group concerns are protected, as they should be."""
+    tasks = strings(plan.before.get("first"))
+    if not tasks:
+        return True
+    asked = {"cluster": str(plan.before["cluster"]), "tasks": tasks}
+    found = aws.client("ecs").get_task_protection(**asked)["protectedTasks"]
+    return all(one["protectionEnabled"] for one in found)  # what has ended is not among them
 
 
 def remaining(aws: Aws, plan: Plan) -> State:
@@ -266,26 +343,20 @@ def _summary(task: Task, own: list[Object], effects: tuple[Effect, ...]) -> str:
     return f"Keep {name} running{off}{cut}."
 
 
-def _felt(task: Task, own: list[Object]) -> Iterator[str]:
+def _felt(task: Task, cut: list[Object]) -> Iterator[str]:
     yield "Nothing is stopped: its memory and its disk, which end with it, stay to be captured"
-    for group in own:
-        if number := task.sharing[group["GroupId"]]:
-            yield (
-                f"{group['GroupId']} is the group of {counted(number, 'other network interface')}"
-                " too, which are cut off with it"
-            )
     for arn, healthy in task.healthy.items():
         yield f"{_short(arn)} has {counted(healthy, 'other healthy target')}"
     if task.service:
         yield f"Service {task.service} counts it in, and starts no other in its place"
-    if task.service and own:
+    if task.service and cut:
         yield (
             f"What {task.service} starts next has the same groups, and so no network either:"
             " deploy it with groups of its own first"
         )
     elif task.service:
         yield f"If it is needed, raise the desired count of {task.service} by one"
-    if own:
+    if cut:
         yield "Connections that AWS tracks go on until they end or idle out, rules or not"
         yield "ECS Exec and logs of the task end with its rules: capture what they show first"
 
@@ -308,14 +379,9 @@ def _checks(task: Task, others: list[Object]) -> Iterator[Check]:
     )
 
 
-def _may(effects: tuple[Effect, ...], aws: Aws) -> Iterator[Check]:
-    calls = {e.call.operation: e.call for e in effects if e.call.service == "ec2"}
-    yield from aws.together(*(partial(aws.allowed, call) for call in calls.values()))
-
-
 def _lost(task: Task, own: list[Object]) -> Iterator[str]:
     if own:
-        yield "Ids and tags of the rules: they are made anew, with what they say unchanged"
+        yield _RULES_LOST
     if task.targets:
         yield "Connections through the load balancer that are drained"
     if task.protection is not None:
@@ -331,15 +397,16 @@ def _tasks(task: Task) -> Iterator[str]:
         )
 
 
-def _refused(target: Target, task: Task, group: Object) -> Plan:
-    id, number = group["GroupId"], task.sharing[group["GroupId"]]
+def _refused(target: Target, tasks: Sequence[Task], id: str, others: int) -> Plan:
+    whom = "the task" if len(tasks) == 1 else "the tasks"
     return Plan(
         action=ACTION,
         target=target,
         lease=f"security-group/{id}",
-        summary=f"The rules of {id} cannot be taken away for the task {task.id} alone.",
+        summary=f"The rules of {id} cannot be taken away for {whom}"
+        f" {', '.join(task.id for task in tasks)} alone.",
         refusals=(
-            f"{id} is the group of {counted(number, 'other network interface')} too, and the"
+            f"{id} is the group of {counted(others, 'other network interface')} too, and the"
             " interface of a task takes no other group: set shared_groups: true to cut them off as"
             " well, or deploy the service with groups of its own, or block the remote addresses",
         ),
@@ -390,12 +457,18 @@ def _sharing(aws: Aws, groups: Iterable[str], own: Collection[str]) -> dict[str,
     found = _network.by_filter(aws, "DescribeNetworkInterfaces", "group-id", groups)
     return {
         group: sum(
-            one["NetworkInterfaceId"] not in own
-            and group in {g["GroupId"] for g in one.get("Groups") or ()}
-            for one in found
+            one["NetworkInterfaceId"] not in own and group in _groups_of(one) for one in found
         )
         for group in groups
     }
+
+
+def _groups_of(interface: Object) -> set[str]:
+    return {group["GroupId"] for group in interface.get("Groups") or ()}
+
+
+def _ids(interfaces: list[Object]) -> list[JsonValue]:
+    return [one["NetworkInterfaceId"] for one in interfaces]
 
 
 def _targets(

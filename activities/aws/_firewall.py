@@ -108,6 +108,7 @@ def denial(aws: Aws, firewall: Firewall, network: Network, target: Target) -> Pa
         *([] if reference else [_reference_change(aws, firewall, network)]),
     ]
     policy_name = firewall.response["FirewallPolicyName"]
+    calls = _calls(firewall, found, network, target, changes)
     return Parts(
         lease=f"firewall-policy/{policy_name}/{network}",
         places=f"Network Firewall policy {policy_name}",
@@ -120,7 +121,7 @@ def denial(aws: Aws, firewall: Firewall, network: Network, target: Target) -> Pa
             "ours": ours,
         },
         changes=tuple(changes),
-        calls=_calls(firewall, found, network, target, changes),
+        calls=calls,
         undo=() if dropped else _undo(firewall, found, ours),
         blast_radius=(
             f"{policy_name} rules all that is routed through its firewalls: the address is denied"
@@ -128,6 +129,7 @@ def denial(aws: Aws, firewall: Firewall, network: Network, target: Target) -> Pa
             OPEN_FLOWS,
         ),
         preflight=tuple(_may(aws, firewall, found, network)),
+        lost=("Flows with the address that are flushed",) if calls else (),
         resources={firewall.response["FirewallPolicyId"]: tags(firewall.response)},
     )
 
@@ -144,7 +146,7 @@ def apply(plan: Plan, aws: Aws) -> tuple[str, ...]:
         kind = change.attribute.partition(" ")[0]
         make = {"group": _create, "address": _add, "reference": _refer}[kind]
         _contended.retried(partial(make, plan, aws), _RACES)
-    return _flush(plan, aws) if todo else ()
+    return _flush(plan, aws)
 
 
 def revert(plan: Plan, aws: Aws) -> tuple[str, ...]:
@@ -173,6 +175,10 @@ def look(plan: Plan, aws: Aws) -> tuple[Check, ...]:
             detail=f"{len(dropped)} addresses",
         ),
         Check(name=f"the policy refers to {name}", ok=reference is not None),
+        Check(
+            name="the policy forwards packets to its stateful rules",
+            ok=FORWARD in policy.get("StatelessDefaultActions", ()),
+        ),
         Check(name="no rule passes it before", ok=passing is None, detail=passing or ""),
         Check(name="the firewall uses the policy", ok=used == plan.before["policy"], detail=used),
         Check(name="the firewall's endpoints have the rules", ok=sync == "IN_SYNC", detail=sync),
@@ -548,19 +554,49 @@ def _refer(plan: Plan, aws: Aws) -> None:
 
 
 def _flush(plan: Plan, aws: Aws) -> tuple[str, ...]:
-    """Drop the flows that are open; that it fails does not undo that new ones are dropped."""
-    _contended.awaited(
-        partial(_in_sync, plan, aws), f"{plan.before['firewall']} does not have the rules yet"
-    )
+    """Drop the flows that are open, where that was not done since the plan was made.
+
+    That it fails for good does not undo that new ones are dropped.
+    """
+    calls = [call for call in plan.calls if call.operation == "StartFlowFlush"]
+    done = aws.together(*(partial(_is_flushed, call, plan, aws) for call in calls))
+    todo = [call for call, is_done in zip(calls, done, strict=True) if not is_done]
+    if todo:
+        _contended.awaited(
+            partial(_in_sync, plan, aws), f"{plan.before['firewall']} does not have the rules yet"
+        )
     left = []
-    for call in plan.calls:
-        if call.operation == "StartFlowFlush":
-            try:
-                aws.call(call)
-            except CloudError as error:
-                zone = call.parameters["AvailabilityZone"]
-                left.append(f"flows that are open in {zone} were not flushed: {error}")
+    for call in todo:
+        try:
+            aws.call(call)
+        except CloudError as error:
+            if error.retryable:
+                raise
+            zone = call.parameters["AvailabilityZone"]
+            left.append(f"flows that are open in {zone} were not flushed: {error}")
     return tuple(left)
+
+
+def _is_flushed(call: Call, plan: Plan, aws: Aws) -> bool:
+    """Return whether a flush was begun; where we may not look, it is begun once more."""
+    where = {name: call.parameters[name] for name in ("FirewallArn", "AvailabilityZone")}
+    listed = {**where, "FlowOperationType": "FLOW_FLUSH"}
+    describe = aws.client("network-firewall").describe_flow_operation
+    try:
+        found = aws.pages("network-firewall", "ListFlowOperations", "FlowOperations", **listed)
+        ids = [one["FlowOperationId"] for one in found if _counts(one, plan)]
+        flushes = aws.together(*(partial(describe, **where, FlowOperationId=id) for id in ids))
+    except CloudError as error:
+        if error.retryable:
+            raise
+        return False
+    filters = call.parameters["FlowFilters"]
+    return any(one["FlowOperation"]["FlowFilters"] == filters for one in flushes)
+
+
+def _counts(flush: Mapping[str, Any], plan: Plan) -> bool:
+    began = plan.target.at.replace(microsecond=0)
+    return bool(flush["FlowOperationStatus"] != "FAILED" and flush["FlowRequestTimestamp"] >= began)
 
 
 def _in_sync(plan: Plan, aws: Aws) -> bool | None:

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any
 
 from activities.aws import _context, _facts, _trail
-from activities.aws._facts import Reads
 from activities.aws._reading import or_none
 from firedoor.cloud.aws import Aws
 from firedoor.errors import CloudError, Refused, Throttled
+from firedoor.model.base import Model, UtcDatetime
 from firedoor.model.finding import Kind, Principal, PrincipalType, Resource
 
 EVENTS_PAGES = 40
-"""Pages of 50 CloudTrail events that are read for each name, newest first."""
+"""Pages of 50 CloudTrail events that are read for each name at once, newest first."""
 
 EVENTS_PAUSE = 0.5
 """Seconds between lookups: AWS allows two a second in an account and region."""
@@ -67,45 +67,106 @@ class Past:
         return time.monotonic() < self.stop_at
 
 
-def capture(
-    subject: Resource | Principal, aws: Aws, past: Past
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what the logs say, by name, and what they do not, with the reason."""
+class Lookup(Model):
+    """The events with one attribute in one region, newest first, from a time on backwards."""
+
+    what: str  # `events`, or `sessions` of a role
+    region: str
+    attribute: str
+    value: str
+    before: UtcDatetime
+
+    @property
+    def place(self) -> str:
+        """Under what they are captured."""
+        return f"{self.what} in {self.region}"
+
+    @property
+    def name(self) -> str:
+        """Under what they are there."""
+        return f"{self.attribute} {self.value}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the logs say, by name, what they do not, with the reason, and what is still to be read.
+
+    There can be more events than are read at once, as of a role that many use.
+    """
+
+    captured: dict[str, Any]
+    missing: dict[str, str]
+    left: tuple[Lookup, ...] = ()
+
+    def __or__(self, other: "Found") -> "Found":
+        """Return both together."""
+        return Found(
+            self.captured | other.captured, self.missing | other.missing, self.left + other.left
+        )
+
+
+def capture(subject: Resource | Principal, aws: Aws, past: Past) -> Found:
+    """Read what the logs say of a subject, the newest first."""
     regions = _regions(subject, aws)
     names = [("AccessKeyId", key) for key in past.keys] + _looked_up(subject, aws)
-    captured, missing = _context.gather(aws, _events_in(regions, names, aws, past, "events"))
+    found = events = go_on(_lookups("events", regions, names, past), aws, past)
     if isinstance(subject, Principal) and subject.type is PrincipalType.ROLE:
         # What a role did is only to be found by the names of its sessions.
-        sessions = _sessions(captured)
+        sessions = _sessions(events.captured)
         names = [("Username", session) for session in sessions[:SESSIONS]]
-        further, reasons = _context.gather(aws, _events_in(regions, names, aws, past, "sessions"))
-        captured, missing = captured | further, missing | reasons
+        found |= go_on(_lookups("sessions", regions, names, past), aws, past)
         if len(sessions) > SESSIONS:
-            missing["sessions"] = f"of {len(sessions)} only the last {SESSIONS} are"
-    missing |= _cut_off(captured)
+            found.missing["sessions"] = f"of {len(sessions)} only the last {SESSIONS} are"
     if subject.kind is Kind.INSTANCE:
-        flows, also_missing = _flows(subject.id, aws, past)
-        return captured | flows, missing | also_missing
-    return captured, missing
+        found |= Found(*_flows(subject.id, aws, past))
+    return found
 
 
 # Events
 
 
-def _events_in(
-    regions: Iterable[str], names: list[tuple[str, str]], aws: Aws, past: Past, what: str
-) -> Reads:
-    if not names:
-        return {}
+def go_on(lookups: Iterable[Lookup], aws: Aws, past: Past) -> Found:
+    """Read events, those that were left too."""
+    wanted = tuple(lookups)
+    places: dict[str, list[Lookup]] = {}
+    for one in wanted:
+        places.setdefault(one.place, []).append(one)
+    captured, missing = _context.gather(
+        aws, {place: partial(_events, aws, some, past) for place, some in places.items()}
+    )
+    return Found(captured, missing, tuple(_left(wanted, captured)))
+
+
+def cut_off(left: Iterable[Lookup]) -> dict[str, str]:
+    """Say of which events only the newest were read."""
     return {
-        f"{what} in {region}": partial(_events, aws.elsewhere(region=region), names, past)
-        for region in regions
+        f"{one.place}: {one.name}": f"only the newest are, there are more before {one.before}"
+        for one in left
     }
 
 
+def _left(lookups: Iterable[Lookup], captured: Mapping[str, Any]) -> Iterator[Lookup]:
+    """Yield what was not read to its end, each from its oldest event on."""
+    for one in lookups:
+        found = (captured.get(one.place) or {}).get(one.name)
+        if found and not found["complete"]:
+            oldest = min((event["EventTime"] for event in found["events"]), default=one.before)
+            yield Lookup.model_validate({**one.model_dump(), "before": oldest})
+
+
+def _lookups(
+    what: str, regions: Iterable[str], names: list[tuple[str, str]], past: Past
+) -> list[Lookup]:
+    return [
+        Lookup(what=what, region=region, attribute=attribute, value=value, before=past.until)
+        for region in regions
+        for attribute, value in names
+    ]
+
+
 def _regions(subject: Resource | Principal, aws: Aws) -> list[str]:
-    """Return where a subject can have left events: a principal acts in any region."""
-    if not isinstance(subject, Principal):
+    """Return where a subject can have left events: whoever has credentials acts in any region."""
+    if subject.kind not in (Kind.PRINCIPAL, Kind.INSTANCE, Kind.FUNCTION):
         return [aws.region]
     try:
         described = aws.client("ec2").describe_regions()["Regions"]
@@ -142,24 +203,24 @@ def _arn(role: Principal, aws: Aws) -> str:
 
 def _sessions(captured: Mapping[str, Any]) -> list[str]:
     """Return the names of the sessions that began in events, the last first."""
-    events = [e for found in captured.values() for one in found.values() for e in one["events"]]
+    lookups = [one for found in captured.values() for one in (found or {}).values()]
+    events = [event for one in lookups for event in one["events"]]
     events.sort(key=lambda event: event["EventTime"], reverse=True)
     return [name for name in dict.fromkeys(map(_trail.begun, events)) if name]
 
 
-def _events(aws: Aws, names: Iterable[tuple[str, str]], past: Past) -> dict[str, Any]:
+def _events(aws: Aws, lookups: Iterable[Lookup], past: Past) -> dict[str, Any]:
     # One after the other: AWS counts the lookups of an account and region together.
-    return {
-        f"{attribute} {value}": _newest(aws, attribute, value, past) for attribute, value in names
-    }
+    return {one.name: _newest(aws.elsewhere(region=one.region), one, past) for one in lookups}
 
 
-def _newest(aws: Aws, attribute: str, value: str, past: Past) -> dict[str, Any]:
-    """Read the newest events with an attribute, and say whether there are more."""
+def _newest(aws: Aws, lookup: Lookup, past: Past) -> dict[str, Any]:
+    """Read the newest events of a lookup, and say whether these are all."""
+    by = {"AttributeKey": lookup.attribute, "AttributeValue": lookup.value}
     parameters: dict[str, Any] = {
-        "LookupAttributes": [{"AttributeKey": attribute, "AttributeValue": value}],
+        "LookupAttributes": [by],
         "StartTime": past.events,
-        "EndTime": past.until,
+        "EndTime": lookup.before,
     }
     events: list[Any] = []
     for _ in range(EVENTS_PAGES):
@@ -186,20 +247,6 @@ def _patiently(aws: Aws, parameters: dict[str, Any]) -> dict[str, Any] | None:
             return answer
         time.sleep(EVENTS_PAUSE * 2**attempt)
     return None
-
-
-def _cut_off(captured: Mapping[str, Any]) -> dict[str, str]:
-    """Say of which events only the newest were read."""
-    said = {}
-    for name, found in captured.items():
-        for what, one in (found or {}).items():
-            if not one["complete"]:
-                oldest = min((event["EventTime"] for event in one["events"]), default="any time")
-                number = len(one["events"])
-                said[f"{name}: {what}"] = (
-                    f"only the newest {number} are, there are more before {oldest}"
-                )
-    return said
 
 
 # Flows

@@ -105,7 +105,9 @@ def may(aws: Aws, actions: Sequence[str], resource: str) -> Check:
             PolicySourceArn=_own_arn(aws), ActionNames=list(actions), ResourceArns=[resource]
         )
     except CloudError as error:
-        return Check(name=name, ok=False, detail=f"could not be checked: {error}")
+        # Without the request's id, so that planning twice is one plan.
+        why = f"{error.operation}: {error.code}"
+        return Check(name=name, ok=False, detail=f"could not be checked: {why}")
     results = answer["EvaluationResults"]
     denied = [r["EvalActionName"] for r in results if r["EvalDecision"] != "allowed"]
     return Check(name=name, ok=not denied, detail=f"denied: {', '.join(denied)}" if denied else "")

@@ -141,7 +141,8 @@ def _of_dynamodb(case: Case, tables: Sequence[Mapping[str, Any]]) -> list[str]:
     routes = [r for table in own for r in table["Routes"] if r.get("DestinationPrefixListId")]
     if not routes:
         return []
-    lists = _unless_denied(partial(_ours.service_lists, case.aws), {})
+    nothing: dict[str, str] = {}
+    lists = _unless_denied(partial(_ours.service_lists, case.aws), nothing)
     return list(
         dict.fromkeys(
             route["GatewayId"]

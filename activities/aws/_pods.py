@@ -50,9 +50,18 @@ KEEP_NODE = {
 
 
 def plan_pod(
-    target: Target, api: Kubernetes, near: Neighbourhood, *, orphan: bool, whole: bool
+    target: Target,
+    api: Kubernetes,
+    near: Neighbourhood,
+    *,
+    orphan: bool,
+    whole: bool,
+    node: str | None = None,
 ) -> Plan:
-    """Return the plan that denies a pod all traffic, and takes it out of what selects it."""
+    """Return the plan that denies a pod all traffic, and takes it out of what selects it.
+
+    `node` is the one that another plan of the same step lets nothing start on before.
+    """
     metadata = near.pod["metadata"]
     mark = label_value(target.incident)
     stripped, left = _stripped(near, mark, orphan=orphan)
@@ -73,6 +82,7 @@ def plan_pod(
             "name": metadata["name"],
             "uid": metadata["uid"],
             "address": near.pod.get("status", {}).get("podIP"),
+            "node first": node,
             "still allowed": [*left],
         },
         changes=changes,
@@ -140,6 +150,14 @@ def remaining(api: Kubernetes, plan: Plan) -> State:
     read = partial(api.read, "ReadNamespacedNetworkPolicy", namespace=namespace, name=name)
     policy = or_none(read)
     return {(f"networkpolicy/{namespace}/{name}", "spec"): policy["spec"] if policy else None}
+
+
+def is_ready(api: Kubernetes, plan: Plan) -> bool:
+    """Tell whether nothing starts on the node any more that a pod is on, where that is planned."""
+    if (name := plan.before.get("node first")) is None:
+        return True
+    node = or_none(partial(api.read, "ReadNode", name=str(name)))
+    return node is None or bool(node["spec"].get("unschedulable"))
 
 
 def still_allowed(api: Kubernetes, plan: Plan) -> list[str]:

@@ -26,7 +26,7 @@ from activities.aws._users import Held
 from firedoor.cloud.aws import Aws
 from firedoor.errors import Refused
 from firedoor.model.finding import Principal, PrincipalType
-from firedoor.model.plan import Change, Plan, Target, Touched
+from firedoor.model.plan import Change, Check, Plan, Target, Touched
 
 WHY = {
     PrincipalType.ROOT: (
@@ -69,10 +69,13 @@ def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
     denies_all = params.deny_all is not False
     denied = _denials.changes(label, _revocation.wanted(target, params, denies_all), policies)
     off, mfa = _users.turned_off(held), _users.unenrolled(held, params.enrolled_since)
+    # What there is no room to deny is for people; the keys must not wait for that.
+    full = _denials.overflow(aws, "User", denied, policies) if (*off, *mfa) else ""
+    denied = () if full else denied
     left = _residual.of_user(
         held.after((*off, *mfa)), _revocation.denied(policies, denied, target.at), beyond
     )
-    ended = _revocation.ended(target, params, denies_all)
+    ended = "nothing is denied" if full else _revocation.ended(target, params, denies_all)
     made = _revocation.made(
         target,
         params,
@@ -85,9 +88,11 @@ def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
         blast_radius=(
             *_use(held, target, aws),
             f"role sessions that {label} began go on until they end: revoke those roles too",
+            *_given_back(params, off, held),
             *_users.quarantine_told(attached or []),
         ),
         preflight=(
+            *([Check(name="room for the policy", ok=False, detail=full)] if full else []),
             *_users.unread(held),
             *unlisted,
             *_identity.powers(user, attached),
@@ -97,6 +102,7 @@ def of_user(target: Target, params: Params, name: str, aws: Aws) -> Plan:
         refusals=_denials.refusals(
             aws, "User", denied, policies, instead="attach AWSDenyAll by hand (AttachUserPolicy)"
         ),
+        tasks=(_attach_task(label, full),) if full else (),
     )
     return _revocation.with_may(made, aws, iam=user["Arn"])
 
@@ -143,6 +149,7 @@ def of_instance(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
             f"all on {id} that calls AWS is denied, its Systems Manager agent too: what needs that"
             " agent, as memory capture, goes first",
             f"credentials that {id} gets later are denied too",
+            f"other credentials on {id} are not: those of its containers' roles, keys in files",
         ),
         resources={id: tags(instance)},
     )
@@ -200,6 +207,14 @@ def _use(held: Held, target: Target, aws: Aws) -> list[str]:
         *_usage.used(aws, target.at, keys=active),
         *(f"{key} is inactive already, and stays so" for key in off),
     ]
+
+
+def _given_back(params: Params, off: tuple[Change, ...], held: Held) -> list[str]:
+    """Say that whoever knows a credential by now has it again after release."""
+    keys = "" if params.rotate or not off else "the same keys"
+    password = "" if held.password is False else "the same password"
+    back = " and ".join(filter(None, [keys, password]))
+    return [f"release gives back {back}: replace before what others know"] if back else []
 
 
 def _turn_off(off: tuple[Change, ...], label: str) -> str:
@@ -462,6 +477,14 @@ def _portal_tasks(user: str, account: str, permission_set: str) -> tuple[str, ..
         f" {account}, and in every other account that the user has. Done when the access portal"
         " offers none.",
         *_identity_provider(user),
+    )
+
+
+def _attach_task(label: str, why: str) -> str:
+    """Return the task of denying to a user what no inline policy has room to."""
+    return (
+        f"Attach the managed policy AWSDenyAll to {label} at once (AttachUserPolicy), as {why}: its"
+        " tokens and its password work until then. Done when ListAttachedUserPolicies shows it."
     )
 
 

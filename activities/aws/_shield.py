@@ -1,5 +1,6 @@
 """Shield Advanced: what its response to an attack is set to, and what its responders may see."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,7 +12,7 @@ from activities.aws._reading import or_none
 from activities.aws._window import stamp
 from firedoor.action import State
 from firedoor.cloud.aws import Aws
-from firedoor.model.plan import Call, Change
+from firedoor.model.plan import Call, Change, Check
 
 REGION = "us-east-1"
 """Where Shield is asked, whichever region a subject is in."""
@@ -30,6 +31,9 @@ PROACTIVE = "shield/proactive-engagement"
 # What an answer to an attack on the application layer can be set for.
 # https://docs.aws.amazon.com/waf/latest/developerguide/ddos-automatic-app-layer-response.html
 GUARDED = (":cloudfront::", ":loadbalancer/app/")
+
+TEAM, TEAM_POLICY = "drt.shield.amazonaws.com", "AWSShieldDRTAccessPolicy"
+TEAM_ROLE = "the response team can act as the role"
 
 Object = dict[str, Any]
 Effect = tuple[Change, Call, Call | None]
@@ -102,6 +106,28 @@ def access(aws: Aws, role: str, buckets: Sequence[str]) -> tuple[list[Effect], l
             )
         )
     return effects, new[room:]
+
+
+def can_act_as(aws: Aws, role: str) -> tuple[Check, ...]:
+    """Say whether the response team can do anything as a role: Shield takes no other.
+
+    https://docs.aws.amazon.com/waf/latest/developerguide/ddos-srt-access.html
+    """
+    iam, name = aws.client("iam"), role.rpartition("/")[2]
+    found = or_none(partial(iam.get_role, RoleName=name))
+    if found is None:
+        return (Check(name=TEAM_ROLE, ok=False, detail=f"there is no role {name}: make it first"),)
+    attached = aws.pages("iam", "ListAttachedRolePolicies", "AttachedPolicies", RoleName=name)
+    lacking = [
+        what
+        for what, there in (
+            (f"trust in {TEAM}", TEAM in json.dumps(found["Role"]["AssumeRolePolicyDocument"])),
+            (f"policy {TEAM_POLICY}", TEAM_POLICY in {one["PolicyName"] for one in attached}),
+        )
+        if not there
+    ]
+    told = f"{name} lacks {' and '.join(lacking)}" if lacking else name
+    return (Check(name=TEAM_ROLE, ok=not lacking, detail=told),)
 
 
 def engagement(

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from activities.aws import _addresses, _identity, _metadata, _network
+from activities.aws import _addresses, _identity, _metadata, _network, _preflight
 from activities.aws._case import Case
 from activities.aws._isolation import Look
 from activities.aws._reading import counted, tags
@@ -29,10 +29,6 @@ _METADATA = Check(
 )
 
 _CLUSTER = "kubernetes.io/cluster/"
-
-# What IAM calls the services whose calls have no dry run.
-_PREFIXES = {"autoscaling": "autoscaling", "elb": "elasticloadbalancing"}
-_PREFIXES["elbv2"] = _PREFIXES["elb"]
 
 
 def named(instance: Mapping[str, Any]) -> str:
@@ -110,7 +106,7 @@ def permitted(
         if call.service == "ec2":
             first.setdefault(call.operation, call)
         else:
-            others[f"{_PREFIXES[call.service]}:{call.operation}"] = None
+            others[_preflight.right(call)] = None
     group = next((g["GroupId"] for i in sight.interfaces for g in i["Groups"]), LATER)
     return [
         *(partial(_may, case, _known(call, group)) for call in first.values()),

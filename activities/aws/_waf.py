@@ -47,6 +47,8 @@ _RACES = {
 }
 _GONE = "WAFNonexistentItemException"
 
+_MANAGED_FIRST = "no rule group of Firewall Manager lets the address in"
+
 
 @dataclass(frozen=True)
 class Door:
@@ -122,7 +124,7 @@ def denial(aws: Aws, door: Door, network: Network, target: Target) -> Parts:
                 ok=True,
                 detail=f"{len(members)} of {MOST_ADDRESSES} addresses used",
             ),
-            *_first(acl),
+            *_unforeseen(partial(_first, aws, acl, network)),
         ),
         resources={acl["Id"]: _tags(aws, scope, acl["ARN"])},
     )
@@ -176,6 +178,7 @@ def look(plan: Plan, aws: Aws) -> tuple[Check, ...]:
             ok=earlier is None,
             detail=f"{earlier['Name']}, priority {earlier['Priority']}, may" if earlier else "",
         ),
+        *(_first(aws, acl, network) if acl else ()),
         *_guards(plan, aws),
     )
 
@@ -312,13 +315,26 @@ def _call(scope: str, operation: str, parameters: dict[str, Any]) -> Call:
     return Call(service="wafv2", operation=operation, parameters=parameters, region=region)
 
 
-def _first(acl: Mapping[str, Any]) -> Iterator[Check]:
-    if acl.get("PreProcessFirewallManagerRuleGroups"):
-        yield Check(
-            name="nothing comes before our rule",
-            ok=False,
-            detail="rule groups of Firewall Manager do: see in its policy whether they allow it",
-        )
+def _first(aws: Aws, acl: Mapping[str, Any], network: Network) -> tuple[Check, ...]:
+    """Check what lets a network in before every rule of ours: rule groups of Firewall Manager."""
+    groups = acl.get("PreProcessFirewallManagerRuleGroups") or ()
+    letting = [
+        group["Name"]
+        for group in groups
+        if _may_let(aws, {"Statement": group["FirewallManagerStatement"]}, network)
+    ]
+    told = f"{', '.join(letting)} may: see in its policy" if letting else ""
+    return (Check(name=_MANAGED_FIRST, ok=not letting, detail=told),) if groups else ()
+
+
+def _unforeseen(look: Callable[[], tuple[Check, ...]]) -> tuple[Check, ...]:
+    """Look ahead; a rule group that may not be read is said, and keeps nothing from being done."""
+    try:
+        return look()
+    except CloudError as error:
+        if error.retryable:
+            raise
+        return (Check(name=_MANAGED_FIRST, ok=False, detail=str(error)),)
 
 
 def _expect_ours(

@@ -10,7 +10,17 @@ from typing import Any
 
 from pydantic import Field, JsonValue, model_validator
 
-from activities.aws import _acl, _firewall, _flows, _layers, _network, _ours, _reading, _subnets
+from activities.aws import (
+    _acl,
+    _firewall,
+    _flows,
+    _layers,
+    _network,
+    _ours,
+    _preflight,
+    _reading,
+    _subnets,
+)
 from activities.aws import _waf as _web
 from activities.aws._acl import Network
 from activities.aws._firewall import Firewall
@@ -177,6 +187,7 @@ ACTION = Action(
             "elasticloadbalancing:DescribeTargetHealth",
             "network-firewall:ListFirewalls",
             "servicequotas:GetServiceQuota",
+            *_preflight.PERMISSIONS,
             *_FIREWALL,
             *_WAF,
             *_WAF_RULES,
@@ -185,6 +196,8 @@ ACTION = Action(
             "ec2:CreateNetworkAclEntry",
             "ec2:DescribeNetworkAcls",
             "network-firewall:CreateRuleGroup",
+            "network-firewall:DescribeFlowOperation",
+            "network-firewall:ListFlowOperations",
             "network-firewall:StartFlowFlush",
             "network-firewall:TagResource",
             "network-firewall:UpdateFirewallPolicy",
@@ -427,6 +440,7 @@ class _Planner:
             undo=parts.undo,
             blast_radius=(*parts.blast_radius, *_width(network)),
             preflight=parts.preflight,
+            lost=parts.lost,
             touched=Touched(resources=parts.resources, networks=(network,)),
         )
 
@@ -480,7 +494,11 @@ def _with_remarks(plans: Sequence[Plan], around: _Around, aws: Aws) -> tuple[Pla
     allowed = aws.together(*(partial(_may, call, aws) for call in firsts.values()))
     may = dict(zip(firsts, allowed, strict=True))
     crowds = {acl["NetworkAclId"]: _behind(acl, around.neighbours) for acl in around.acls}
-    return tuple(_with_its_remarks(plan, may, crowds, around) for plan in plans)
+    asked = iter(_preflight.asked([plan for plan in plans if not _in_an_acl(plan)], aws))
+    return tuple(
+        _with_its_remarks(plan if _in_an_acl(plan) else next(asked), may, crowds, around)
+        for plan in plans
+    )
 
 
 def _with_its_remarks(

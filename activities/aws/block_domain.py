@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from activities.aws import _contended, _network, _reading, _resolver
+from activities.aws import _contended, _network, _preflight, _reading, _resolver
 from activities.aws._calls import filled, planned
 from activities.aws._reading import GONE, counted, strings, terminated
 from activities.aws._resolver import Installed
@@ -97,8 +97,8 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
     vpcs = sorted({interface["VpcId"] for interface in interfaces})
     hosted, unseen = _hosted(aws)
     ours = (*params.own_domains, *hosted)
-    plans = (_plan_one(target, params, name, vpc, ours, aws) for vpc in vpcs for name in names)
-    return tuple(_with(plan, unseen) for plan in plans)
+    plans = [_plan_one(target, params, name, vpc, ours, aws) for vpc in vpcs for name in names]
+    return tuple(_with(plan, unseen) for plan in _preflight.asked(plans, aws))
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
@@ -170,6 +170,7 @@ ACTION = Action(
             "route53:ListHostedZones",
             "route53resolver:GetFirewallConfig",
             "route53resolver:ListTagsForResource",
+            *_preflight.PERMISSIONS,
             *_READ,
         ),
         apply=(
@@ -262,7 +263,7 @@ def _planned(
         calls=calls,
         undo=_undo(installed, ours) if calls else (),
         blast_radius=(_crowd(aws, vpc), *ROUND) if calls else (),
-        preflight=tuple(_preflight(aws, vpc)) if calls else (),
+        preflight=tuple(_beforehand(aws, vpc)) if calls else (),
     )
 
 
@@ -411,7 +412,7 @@ def _crowd(aws: Aws, vpc: str) -> str:
     )
 
 
-def _preflight(aws: Aws, vpc: str) -> Iterator[Check]:
+def _beforehand(aws: Aws, vpc: str) -> Iterator[Check]:
     yield _asked(aws, vpc)
     try:
         open_ = _resolver.fail_open(aws, vpc)

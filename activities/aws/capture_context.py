@@ -3,13 +3,14 @@
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import Field
 
 from activities.aws import _context, _facts, _history
+from activities.aws._history import Lookup
 from activities.aws._reading import counted
 from firedoor import evidence
 from firedoor.action import Action, Permissions, proof, receipt
@@ -21,6 +22,9 @@ from firedoor.model.finding import Kind
 from firedoor.model.plan import Check, Plan, Proof, Receipt, Target, Verdict
 
 EVENTS_HOURS = 90 * 24
+
+PARTS = 50
+"""Parts in which the past is captured: what is not read by then is named as missing."""
 
 
 class Params(Model):
@@ -63,29 +67,33 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
     """Read everything side by side and store it, unless that was done before.
 
     At first only what is so now, as containment changes that, and waits for it; when called again,
-    the past. A read that is denied or that AWS does not offer here is stored as such and stops no
-    other.
+    the past, part by part. A read that is denied or that AWS does not offer here is stored as such
+    and stops no other.
     """
     kept = evidence.recorded(plan.digest)
     if not kept:
         return receipt(plan, evidence=evidence.record(plan.digest, _present(plan, aws)))
-    past = evidence.recorded(_past(plan))
-    if not past:
-        past = evidence.record(_past(plan), [_history_of(plan, aws)])
+    past = _past(plan)
+    left = _left(past)
+    if left or not past:
+        number = len(past)
+        past += evidence.record(_place(plan, number), [_history_of(plan, aws, number, left)])
     return receipt(plan, evidence=(*kept, *past))
 
 
 def verify(plan: Plan, aws: Aws) -> Proof:  # noqa: ARG001 - the store is asked, not AWS
     """Read the stored documents back, compare their hashes, and name what could not be captured."""
-    present, past = evidence.recorded(plan.digest), evidence.recorded(_past(plan))
+    present, past = evidence.recorded(plan.digest), _past(plan)
     if not present:
         missing = Check(name="context", ok=False, detail="nothing was stored")
         return proof(plan, [missing], verdict=Verdict.UNPROVEN)
-    read = [evidence.checked(entry) for entry in (*present, *past)]
+    goes_on = not past or bool(_left(past))
+    # All parts may be large, and are read back once.
+    read = [evidence.checked(entry) for entry in (*present, *(() if goes_on else past))]
     checks = [check for _, check in read]
     proven = all(check.ok for check in checks)
     if proven:
-        documents = [json.loads(read[0][0]), *(json.loads(read[-1][0]) for _ in past)]
+        documents = [json.loads(read[0][0]), *(json.loads(it) for it, _ in read[len(present) :])]
         proven = bool(documents[0]["captured"])
         if not any(documents[0]["captured"].values()):
             said = f"{plan.target.subject.id} does not exist any more: only its past is captured"
@@ -98,9 +106,10 @@ def verify(plan: Plan, aws: Aws) -> Proof:  # noqa: ARG001 - the store is asked,
         ]
         checks += [check for entry in (*present, *past) for check in _locked(entry)]
     verdict = Verdict.PROVEN if proven else Verdict.UNPROVEN
-    if proven and not past:
+    if proven and goes_on:
         verdict = Verdict.PENDING
-        checks.append(Check(name="history", ok=False, detail="events and flows come next"))
+        detail = "earlier events come next" if past else "events and flows come next"
+        checks.append(Check(name="history", ok=False, detail=detail))
     return proof(plan, checks, verdict=verdict, evidence=(*present, *past))
 
 
@@ -124,9 +133,26 @@ def _said(hours: int) -> str:
     return f"{hours} h" if hours % 24 else counted(hours // 24, "day")
 
 
-def _past(plan: Plan) -> str:
-    """Return under what the evidence of the past is written down."""
-    return f"{plan.digest}-history"
+def _past(plan: Plan) -> tuple[Evidence, ...]:
+    """Return what was preserved of the past, part by part."""
+    found: tuple[Evidence, ...] = ()
+    while part := evidence.recorded(_place(plan, len(found))):
+        found += part
+    return found
+
+
+def _place(plan: Plan, number: int) -> str:
+    """Return under what the evidence of a part of the past is written down."""
+    return f"{plan.digest}-history-{number}"
+
+
+def _left(past: Sequence[Evidence]) -> tuple[Lookup, ...]:
+    """Return which events the last part of the past left to the next one."""
+    if not past:
+        return ()
+    content, check = evidence.checked(past[-1])
+    left = json.loads(content)["goes on"] if check.ok else ()
+    return tuple(Lookup.model_validate(one) for one in left)
 
 
 def _present(plan: Plan, aws: Aws) -> list[Evidence]:
@@ -140,7 +166,7 @@ def _present(plan: Plan, aws: Aws) -> list[Evidence]:
     return [_keep(plan, "context.json", document, at), *kept]
 
 
-def _history_of(plan: Plan, aws: Aws) -> Evidence:
+def _history_of(plan: Plan, aws: Aws, number: int, left: Sequence[Lookup]) -> Evidence:
     params, at = Params.model_validate(plan.params), datetime.now(UTC)
     began = min(plan.target.at, params.since or plan.target.at)
     past = _history.Past(
@@ -149,12 +175,21 @@ def _history_of(plan: Plan, aws: Aws) -> Evidence:
         until=at,
         keys=params.access_keys,
     )
-    captured, missing = _history.capture(plan.target.subject, aws, past)
-    return _keep(plan, "history.json", _document(plan, captured, missing, at, aws), at)
+    subject = plan.target.subject
+    found = _history.go_on(left, aws, past) if left else _history.capture(subject, aws, past)
+    goes_on = found.left if number + 1 < PARTS else ()
+    missing = found.missing | ({} if goes_on else _history.cut_off(found.left))
+    document = _document(plan, found.captured, missing, at, aws, goes_on)
+    return _keep(plan, f"history-{number}.json" if number else "history.json", document, at)
 
 
 def _document(
-    plan: Plan, captured: Mapping[str, Any], missing: Mapping[str, str], at: datetime, aws: Aws
+    plan: Plan,
+    captured: Mapping[str, Any],
+    missing: Mapping[str, str],
+    at: datetime,
+    aws: Aws,
+    left: Sequence[Lookup] = (),
 ) -> bytes:
     return _context.canonical(
         {
@@ -167,6 +202,7 @@ def _document(
             "taken_by": aws.identity,
             "captured": captured,
             "not captured": missing,
+            "goes on": [one.model_dump(mode="json") for one in left],
         }
     )
 

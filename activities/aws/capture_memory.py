@@ -68,7 +68,8 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
         role = _role(instance, aws)
     except Refused as reason:
         return (_nothing(target, params, str(reason)),)
-    allow, send, forbid = _calls(target, dump, role, aws)
+    name = role["RoleName"]
+    allow, send, forbid = _calls(target, dump, name, aws)
     return (
         Plan(
             action="aws.capture_memory",
@@ -76,18 +77,20 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
             lease=target.subject.id,
             params=params.model_dump(mode="json"),
             summary=f"Dump the memory of {target.subject.id}, for at most {_said(params.limit)}.",
-            before={"dump": dump.model_dump(mode="json"), "role": role},
+            before={"dump": dump.model_dump(mode="json"), "role": name},
             calls=(allow, send, forbid),
             blast_radius=(
                 f"{target.subject.id} goes on; the tool needs as much room on its disk as it has"
                 " memory, which overwrites what was deleted there: take the snapshots first",
                 f"steps that need it wait for {_said(params.limit)} at most",
-                f"role {role} may store below {dump.place} from this instance until it is done",
+                f"role {name} may store below {dump.place} from this instance until it is done",
             ),
             preflight=(
-                _identity.may(aws, ["iam:PutRolePolicy", "iam:DeleteRolePolicy"], _arn(role, aws)),
+                _identity.may(aws, ["iam:PutRolePolicy", "iam:DeleteRolePolicy"], role["Arn"]),
             ),
-            touched=Touched(resources={target.subject.id: tags(instance)}),
+            touched=Touched(
+                resources={target.subject.id: tags(instance), f"role/{name}": tags(role)}
+            ),
         ),
     )
 
@@ -147,6 +150,7 @@ ACTION = Action(
         plan=(
             "ec2:DescribeInstances",
             "iam:GetInstanceProfile",
+            "iam:GetRole",
             "iam:SimulatePrincipalPolicy",
             "ssm:DescribeInstanceInformation",
         ),
@@ -235,7 +239,7 @@ def _platform(id: str, aws: Aws) -> Platform:
         raise Refused(f"{id} runs {agent['PlatformType']}: dump its memory by hand") from None
 
 
-def _role(instance: Mapping[str, Any], aws: Aws) -> str:
+def _role(instance: Mapping[str, Any], aws: Aws) -> dict[str, Any]:
     """Return the role by which the instance is to fetch the tool and store the dump.
 
     That it uses its own, and is given the right for just that, needs no secret to be handed over.
@@ -247,11 +251,13 @@ def _role(instance: Mapping[str, Any], aws: Aws) -> str:
     if profile is None:
         raise Refused(f"{instance['InstanceId']} has no role by which it could store its memory")
     name = profile["Arn"].rpartition("/")[2]
-    found = aws.client("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+    iam = aws.client("iam")
+    found = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
     role = next(iter(found["Roles"]), None)
     if role is None or role["Path"].startswith("/aws-service-role/"):
         raise Refused(f"profile {name} has no role that can be given the right to store memory")
-    return str(role["RoleName"])
+    # Only asked for by its own name it comes with its tags, by which it can be protected.
+    return dict(iam.get_role(RoleName=role["RoleName"])["Role"])
 
 
 def _calls(target: Target, dump: Dump, role: str, aws: Aws) -> tuple[Call, Call, Call]:
@@ -434,10 +440,6 @@ def _stored(dump: Evidence) -> list[Check]:
         Check(name=dump.name, ok=size == dump.size, detail=detail),
         Check(name=LOCK, ok=held is not None, detail=held or f"{dump.uri} is not locked"),
     ]
-
-
-def _arn(role: str, aws: Aws) -> str:
-    return f"arn:{aws.partition}:iam::{aws.account}:role/{role}"
 
 
 def _said(limit: timedelta) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, IPvAnyAddress, StringConstraints, model_validator
 
-from activities.aws import _aws_case, _rate_rule, _shield
+from activities.aws import _aws_case, _preflight, _rate_rule, _shield
 from activities.aws._reading import Blind, counted
 from activities.aws._window import Window, proven, unproven
 from firedoor.action import Action, Permissions, State, outstanding, receipt, restorable
@@ -62,6 +62,15 @@ class Contact(Model):
     notes: Text
 
 
+class Membership(Model):
+    """Where an organisation's membership of AWS Security Incident Response is."""
+
+    account: str = Field(
+        pattern=r"^\d{12}$", description="the management or delegated administrator account"
+    )
+    region: str = Field(description="where the membership was begun, and cases are kept")
+
+
 class Params(Model):
     """What a runbook may set, and so authorises beforehand."""
 
@@ -92,6 +101,10 @@ class Params(Model):
     )
     case: Literal["support", "security-ir"] | None = Field(
         default=None, description="where a case is opened, which AWS's people then work on"
+    )
+    membership: Membership | None = Field(
+        default=None,
+        description="for a case at security-ir; by default the subject's account and region",
     )
     severity: Literal["low", "normal", "high", "urgent", "critical"] = "urgent"
     watchers: tuple[Text, ...] = Field(default=(), description="addresses that hear of the case")
@@ -135,7 +148,7 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
             ),
         )
     first = plans[0].model_copy(update={"tasks": (*plans[0].tasks, *rest)})
-    return (first, *plans[1:])
+    return _preflight.asked((first, *plans[1:]), aws)
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
@@ -194,6 +207,8 @@ ACTION = Action(
     permissions=Permissions(
         plan=(
             "cloudfront:ListDistributionsByWebACLId",
+            "iam:ListAttachedRolePolicies",
+            *_preflight.PERMISSIONS,
             "security-ir:ListCases",
             "security-ir:ListMemberships",
             "shield:DescribeDRTAccess",
@@ -354,6 +369,8 @@ def _plan_shield(target: Target, params: Params, aws: Aws) -> Plan:
     blind = Blind()
     look = partial(_shield.attacks, aws, params.resources, target.at)
     seen = blind.tried("attacks", look, None) if params.resources else None
+    let = partial(_shield.can_act_as, aws, params.drt_role or "")
+    may = blind.tried("the response team's role", let, ()) if letting_in and params.drt_role else ()
     contacts = [
         {"EmailAddress": c.email, "PhoneNumber": c.phone, "ContactNotes": c.notes}
         for c in params.contacts
@@ -378,7 +395,7 @@ def _plan_shield(target: Target, params: Params, aws: Aws) -> Plan:
             "lost": ("The request to be called stays on record, without contacts",)
             if any(c.operation.startswith("AssociateProactive") for _, c, _ in calling)
             else (),
-            "preflight": (*_seen(seen), *blind.checks),
+            "preflight": (*_seen(seen), *may, *blind.checks),
             "touched": Touched(resources={arn: {} for arn in params.resources}),
             "tasks": tuple(_shield_tasks(unprotected, unfit, beyond)),
         }
@@ -388,11 +405,12 @@ def _plan_shield(target: Target, params: Params, aws: Aws) -> Plan:
 def _plan_case(target: Target, params: Params, aws: Aws) -> Plan:
     addresses = [str(address) for address in params.addresses]
     where, name = str(params.case), _aws_case.title(target)
+    home = _home(params.membership, aws)
     if where == _aws_case.SUPPORT:
         call = _aws_case.support(aws, target, addresses, params.severity, params.watchers)
     else:
-        call = _aws_case.security_ir(aws, target, addresses, params.watchers)
-    done = _aws_case.found(aws, where, name)
+        call = _aws_case.security_ir(home, target, addresses, params.watchers)
+    done = _aws_case.found(home, where, name)
     change = Change(resource=f"case/{where}", attribute=name, before=False, after=True)
     made = _plan(
         target,
@@ -401,6 +419,7 @@ def _plan_case(target: Target, params: Params, aws: Aws) -> Plan:
         lease=f"case/{target.incident}",
         where=where,
         title=name,
+        membership=params.membership and params.membership.model_dump(mode="json"),
     )
     return made.model_copy(
         update={
@@ -515,9 +534,18 @@ def _state(plan: Plan, aws: Aws) -> State:
             return _shield.state(aws, plan.changes)
         case "case":
             name, where = str(plan.before["title"]), str(plan.before["where"])
-            return {(f"case/{where}", name): _aws_case.found(aws, where, name)}
+            kept = plan.before.get("membership")
+            home = _home(Membership.model_validate(kept) if kept else None, aws)
+            return {(f"case/{where}", name): _aws_case.found(home, where, name)}
         case _:
             return {}
+
+
+def _home(membership: Membership | None, aws: Aws) -> Aws:
+    """Return the clients for where cases at Security Incident Response are kept."""
+    if membership is None:
+        return aws
+    return aws.elsewhere(account=membership.account, region=membership.region)
 
 
 def _make(plan: Plan, call: Call, value: Any, aws: Aws) -> dict[str, Any]:

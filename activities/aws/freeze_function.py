@@ -50,6 +50,8 @@ def plan(target: Target, params: NoParams, aws: Aws) -> tuple[Plan, ...]:  # noq
     if sight is None:
         why = f"function {name} does not exist"
         return (_plan(target, name, summary=f"{why}.", refusals=(why,), gone=True),)
+    if sight.configuration.get("CapacityProviderConfig"):
+        return (_unlimited(target, name),)
     changes = _changes(sight)
     reads: list[Callable[[], Any]] = [
         partial(_function.surroundings, aws, sight, target.at),
@@ -389,6 +391,19 @@ def _turning_off(plan: Plan, sight: Sight) -> tuple[Window, ...]:
 
 def _plan(target: Target, name: str, **members: Any) -> Plan:
     return Plan(action="aws.freeze_function", target=target, lease=name, **members)
+
+
+def _unlimited(target: Target, name: str) -> Plan:
+    """Return the plan for a function on Managed Instances, which take no reserved concurrency.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-scaling.html
+    """
+    why = (
+        f"{name} runs on instances of a capacity provider, which reserved concurrency does not"
+        " limit: set the least and the most execution environments of each of its versions to 0"
+        " (PutFunctionScalingConfig), turn its event sources off, and revoke its role's sessions"
+    )
+    return _plan(target, name, summary=f"{name} cannot be frozen.", refusals=(why,))
 
 
 def _felt(sight: Sight, changes: tuple[Change, ...], remarks: Remarks) -> tuple[str, ...]:

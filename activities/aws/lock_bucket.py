@@ -1,6 +1,7 @@
 """Locking of an S3 bucket: nothing public, one deny statement, and nothing deleted for good."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from activities.aws._bucket import BLOCK, LIFECYCLE, VERSIONING
 from activities.aws._bucket_policy import Requests, Whose
 from activities.aws._network import Remarks
 from activities.aws._reading import counted
+from activities.aws._window import Window, in_force, pending, proven, silent, stamp
 from firedoor.action import (
     Action,
     Permissions,
@@ -160,7 +162,8 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
 def verify(plan: Plan, aws: Aws) -> Proof:
     """Show that the deny stands in the policy, and that nothing is public or deletes.
 
-    S3 decides on each request anew, so nothing that was open before lives on behind the deny.
+    S3 decides on each request anew, so nothing that was open before lives on behind the deny. That
+    versions are kept, it may not heed everywhere at once.
     """
     return _network.settled(partial(_looked_at, plan, aws))
 
@@ -381,7 +384,21 @@ def _looked_at(plan: Plan, aws: Aws) -> Proof:
     wanted = _wanted_of(plan)
     text = _bucket.policy(aws, bucket)
     now = {**_bucket.settings(aws, bucket), **_of_policy(bucket, text, wanted)}
-    return proof(plan, [_read_back(bucket, name, after, now) for name, after in wanted.items()])
+    checks = [_read_back(bucket, name, after, now) for name, after in wanted.items()]
+    return proven(plan, checks, *_spreading(plan, aws))
+
+
+def _spreading(plan: Plan, aws: Aws) -> tuple[Window, ...]:
+    """Tell until when S3 may still overwrite for good: versioning that is new takes its time.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketVersioning.html
+    """
+    if not any((c.attribute, c.before) == (VERSIONING, None) for c in plan.changes):
+        return ()
+    name, (since, due) = f"{plan.target.subject.id} keeps versions", in_force(aws, plan.target.at)
+    if datetime.now(UTC) < due:
+        return (pending(name, "S3 may take so long to do so everywhere", since, due),)
+    return (silent(name, f"everywhere by {stamp(due)}", due),)
 
 
 def _read_back(bucket: str, name: str, after: JsonValue, now: State) -> Check:

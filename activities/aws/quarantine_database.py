@@ -106,7 +106,8 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
     """Close the door first: RDS takes no change of a database that is being backed up.
 
     It also takes none while an earlier one is under way; then this is tried again, and does what is
-    left. A snapshot that RDS refuses for good stops nothing, and the receipt says so.
+    left. A new password or a snapshot that RDS refuses for good stops nothing, and the receipt says
+    so.
     """
     if not plan.calls:
         return receipt(plan)
@@ -128,8 +129,7 @@ def apply(plan: Plan, aws: Aws) -> Receipt:
         for call in _settings(sight, plan.changes, group_id):
             if any(change in todo for change in _of(call, plan.changes)):
                 aws.call(call)
-        _rotate(plan, sight, aws)
-        left = _snapshot(plan, sight, aws)
+        left = (*_rotate(plan, sight, aws), *_snapshot(plan, sight, aws))
     return receipt(plan, permit.made, created=created, left=left)
 
 
@@ -387,24 +387,36 @@ def _of(call: Call, changes: Iterable[Change]) -> list[Change]:
     ]
 
 
-def _rotate(plan: Plan, sight: Sight, aws: Aws) -> None:
+def _rotate(plan: Plan, sight: Sight, aws: Aws) -> tuple[str, ...]:
     """Have the password changed, unless it was since planning, or is being."""
     call = _rotation(sight)
     same = sight.version == plan.before["version"]
     if call in plan.calls and same and sight.secret.get("SecretStatus") != "rotating":
-        aws.call(call)
+        return _tried("the master password was not changed", partial(aws.call, call))
+    return ()
 
 
 def _snapshot(plan: Plan, sight: Sight, aws: Aws) -> tuple[str, ...]:
     call = next((c for c in plan.calls if c.operation.endswith("Snapshot")), None)
     name = str(plan.before["snapshot"])
-    try:
-        if call is not None and _database.snapshot(aws, sight, name) is None:
+    if call is None:
+        return ()
+
+    def take() -> None:
+        if _database.snapshot(aws, sight, name) is None:
             aws.call(call)
+
+    return _tried("no snapshot was taken", take)
+
+
+def _tried(failing: str, attempt: Callable[[], object]) -> tuple[str, ...]:
+    """Attempt what the door is shut without, and say if it is refused."""
+    try:
+        attempt()
     except CloudError as error:
         if error.retryable:
             raise
-        return (f"no snapshot was taken: {error}",)
+        return (f"{failing}: {error}",)
     return ()
 
 

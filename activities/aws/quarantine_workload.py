@@ -1,4 +1,4 @@
-"""Quarantine of a workload: an EKS pod with its node, or an ECS task.
+"""Quarantine of a workload: an EKS pod with its node, or the tasks of ECS.
 
 In a cluster, the access entry of Firedoor's role needs these rights in Kubernetes: to get and list
 pods, services, service accounts, network policies, config maps, nodes, daemon sets, deployments,
@@ -6,27 +6,32 @@ replica sets, stateful sets and jobs; to patch pods and nodes; to create and del
 policies.
 """
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from pydantic import Field
 
-from activities.aws import _ecs, _flows, _kubernetes, _neighbourhood, _pods
+from activities.aws import _ecs, _flows, _kubernetes, _neighbourhood, _pods, _preflight
 from activities.aws._kubernetes import Kubernetes
 from activities.aws._neighbourhood import Neighbourhood
 from activities.aws._reading import GONE, counted, strings
 from activities.aws._window import Window, proven, unproven
 from firedoor.action import Action, Permissions, State, outstanding, receipt, restorable
 from firedoor.cloud.aws import Aws, Permit
-from firedoor.errors import CloudError, NotFound, PlanStale, Refused
+from firedoor.errors import AccessDenied, CloudError, NotFound, PlanStale, Refused
 from firedoor.model.action import Nature
 from firedoor.model.base import Model
 from firedoor.model.finding import Kind
 from firedoor.model.plan import Call, Change, Check, Plan, Proof, Receipt, Target
 
 HAPPENED_ALREADY = {"AlreadyExists", "InvalidPermission.Duplicate"}
+
+PAUSES = (0.5, 1, 2, 4)
+"""Seconds between looks whether what is to come first is done."""
 
 
 class Params(Model):
@@ -38,7 +43,12 @@ class Params(Model):
         " its place; by default where the policy engine enforces policies for pods without owner",
     )
     node: bool = Field(default=True, description="also let nothing new start on the pod's node")
-    most_pods: int = Field(default=10, ge=1, description="of a workload that is more than one pod")
+    most_pods: int = Field(
+        default=10,
+        ge=1,
+        le=100,  # of so many tasks ECS tells at once
+        description="of a workload that is more than one pod, or of a service of tasks",
+    )
     shared_groups: bool = Field(
         default=False,
         description="take the rules of a task's security groups away although others have them too",
@@ -46,16 +56,17 @@ class Params(Model):
 
 
 def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
-    """Cut an EKS pod or an ECS task off, and keep it and its node as they are.
+    """Cut an EKS pod or ECS tasks off, and keep them and the pod's node as they are.
 
     A pod is denied all traffic by a network policy and hidden from services and from its owner; its
-    node takes nothing new. A task goes on running, without load balancers and security group rules.
+    node takes nothing new. A task goes on running, without load balancers and security group rules;
+    of a service, all tasks do.
     """
     subject = target.subject.id
     try:
-        if subject.startswith("arn:") and ":task/" in subject and subject.count("/") == 2:
-            return _plan_task(target, params, aws)
         match subject.split("/"):
+            case [arn, _, _] if arn.startswith("arn:") and arn.endswith((":task", ":service")):
+                return _plan_tasks(target, params, aws)
             case [cluster, namespace, kind, name] if _plural(kind) in _neighbourhood.TYPES:
                 return _plan_pods(target, params, aws, (cluster, namespace, kind, name))
             case [cluster] if target.subject.kind is Kind.CLUSTER:
@@ -66,16 +77,23 @@ def plan(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
         _refused(
             target,
             f"{subject} does not say which pod or task it is: take the workload from the finding"
-            " (cluster/namespace/pods/name, or the ARN of the task), or isolate the instance",
+            " (cluster/namespace/pods/name, or the ARN of the task or its service), or isolate the"
+            " instance",
         ),
     )
 
 
 def apply(plan: Plan, aws: Aws) -> Receipt:
-    """Make the changes that are still to be made."""
+    """Make the changes that are still to be made.
+
+    The plans of a step are carried out side by side, so one that is to come after another gives it
+    a moment; it does not wait for what fails.
+    """
     if not plan.calls:
         return receipt(plan)
     place = _place(plan, aws)
+    if place:
+        _after_others(place)
     now = place.state() if place else None
     if place is None or now is None:
         raise PlanStale(f"{plan.lease} {GONE}")
@@ -140,17 +158,21 @@ ACTION = Action(
         plan=(
             "ec2:DescribeNetworkInterfaces",
             "ec2:DescribeSecurityGroups",
+            "ec2:RevokeSecurityGroupEgress",
+            "ec2:RevokeSecurityGroupIngress",
             "ecs:DescribeClusters",
             "ecs:DescribeContainerInstances",
             "ecs:DescribeServices",
             "ecs:DescribeTaskDefinition",
             "ecs:DescribeTasks",
             "ecs:GetTaskProtection",
+            "ecs:ListTasks",
             "eks:DescribeCluster",
             "eks:DescribePodIdentityAssociation",
             "eks:ListAccessEntries",
             "eks:ListPodIdentityAssociations",
             "elasticloadbalancing:DescribeTargetHealth",
+            *_preflight.PERMISSIONS,
         ),
         apply=(
             "ec2:DescribeSecurityGroups",
@@ -199,6 +221,9 @@ class _Cluster:
     def __init__(self, plan: Plan, api: Kubernetes) -> None:
         self.plan, self.api = plan, api
 
+    def is_ready(self) -> bool:
+        return _pods.is_ready(self.api, self.plan)
+
     def expect_no_others(self, todo: set[str]) -> None:
         """Do nothing: what is changed is the pod's or the node's own."""
 
@@ -227,10 +252,13 @@ class _Cluster:
 
 
 class _Task:
-    """An ECS task, in the APIs of AWS."""
+    """An ECS task or the security group of some, in the APIs of AWS."""
 
     def __init__(self, plan: Plan, aws: Aws) -> None:
         self.plan, self.aws = plan, aws
+
+    def is_ready(self) -> bool:
+        return _ecs.is_ready(self.aws, self.plan)
 
     def expect_no_others(self, todo: set[str]) -> None:
         _ecs.expect_no_others(self.aws, self.plan, todo)
@@ -258,10 +286,18 @@ class _Task:
 
 def _place(plan: Plan, aws: Aws) -> "_Cluster | _Task | None":
     """Return where a plan takes place; None if its cluster does not exist any more."""
-    if "task" in plan.before:
+    if "interfaces" in plan.before:
         return _Task(plan, aws)
     api = _reached(aws, str(plan.before["cluster"]))
     return _Cluster(plan, api) if api else None
+
+
+def _after_others(place: "_Cluster | _Task") -> None:
+    with suppress(AccessDenied, NotFound):  # who cannot look does not wait
+        for pause in PAUSES:
+            if place.is_ready():
+                return
+            time.sleep(pause)
 
 
 def _make(call: Call, place: "_Cluster | _Task", permit: Permit, changes: Sequence[Change]) -> None:
@@ -296,15 +332,19 @@ def _plan_pods(
             " the evidence is kept"
         )
     around = aws.together(*(partial(_neighbourhood.look_around, api, pod, aws) for pod in pods))
+    nodes = {near.node["metadata"]["name"]: near.node for near in around if _is_node(near.node)}
+    nodes = nodes if params.node else {}
     plans = [
         _pods.plan_pod(
-            target, api, near, orphan=_orphaned(params, kind, near), whole=kind != "pods"
+            target,
+            api,
+            near,
+            orphan=_orphaned(params, kind, near),
+            whole=kind != "pods",
+            node=here if (here := near.node["metadata"]["name"]) in nodes else None,
         )
         for near in around
     ]
-    if not params.node:
-        return tuple(plans)
-    nodes = {near.node["metadata"]["name"]: near.node for near in around if _is_node(near.node)}
     # Nodes first: what starts in the place of a pod is not to start beside it.
     return (*(_plan_node(target, api, node, around) for node in nodes.values()), *plans)
 
@@ -336,11 +376,20 @@ def _orphaned(params: Params, kind: str, near: Neighbourhood) -> bool:
     return kind == "pods" and near.engine.name not in unsure
 
 
-def _plan_task(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
-    task = _ecs.read(aws, target.subject.id)
-    if task is None:
-        return (_gone(target, target.subject.id),)
-    return _ecs.plan_task(target, task, aws, shared=params.shared_groups)
+def _plan_tasks(target: Target, params: Params, aws: Aws) -> tuple[Plan, ...]:
+    arn = target.subject.id
+    arns = _ecs.of_service(aws, arn) if ":service/" in arn else [arn]
+    if len(arns) > params.most_pods:
+        raise Refused(
+            f"{arn} has {counted(len(arns), 'task')}, more than most_pods ({params.most_pods}):"
+            " name the tasks that are compromised"
+        )
+    found = aws.together(*(partial(_ecs.read, aws, one) for one in arns))
+    tasks = [task for task in found if task is not None]
+    if not tasks:
+        return (_gone(target, arn if len(arns) == 1 else f"a task of {arn}"),)
+    plans = _ecs.plan_tasks(target, tasks, aws, shared=params.shared_groups)
+    return _preflight.asked(plans, aws)
 
 
 def _plan_cluster(target: Target, aws: Aws, name: str) -> Plan:
@@ -365,7 +414,8 @@ def _plan_cluster(target: Target, aws: Aws, name: str) -> Plan:
         return _gone(target, f"the cluster {name}")
     return _refused(
         target,
-        f"{name} is a whole ECS cluster: name the task by its ARN, or isolate the instance",
+        f"{name} is a whole ECS cluster: name the task or the service by its ARN, or isolate the"
+        " instance",
     )
 
 

@@ -84,10 +84,12 @@ _DENIED = {
 _FULL = ("LimitExceeded", "LimitsExceeded", "QuotaExceeded")
 # Too many calls, or too many at once on one thing: the same call is accepted later.
 _THROTTLED = {
-    "ConcurrentModification", "ConcurrentModificationException", "EntityTemporarilyUnmodifiable",
-    "InvalidDBClusterStateFault", "InvalidDBInstanceState", "OperationAborted",
-    "RequestLimitExceeded", "RequestThrottledException", "ResourceConflictException",
-    "ResourceInUseException", "SlowDown", "SnapshotCreationPerVolumeRateExceeded", "Throttling",
+    "ConcurrentModification", "ConcurrentModificationException", "ConflictException",
+    "DependencyThrottle", "EntityTemporarilyUnmodifiable", "InvalidDBClusterStateFault",
+    "InvalidDBInstanceState", "OperationAborted", "OptimisticLockException",
+    "PolicyChangesInProgressException", "RequestLimitExceeded", "RequestThrottled",
+    "RequestThrottledException", "ResourceConflictException", "ResourceInUseException", "SlowDown",
+    "SnapshotCreationPerVolumeRateExceeded", "ThrottledException", "Throttling",
     "ThrottlingException", "TooManyRequestsException",
 }  # fmt: skip
 

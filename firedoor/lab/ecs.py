@@ -1,16 +1,19 @@
 """ECS: the protection of tasks from scale-in, which moto lacks, and tasks that keep running.
 
-moto's tasks go on towards their end each time that they are described. A task that no service runs
-cannot be protected; a protection ends by itself when its time is over.
+moto's tasks go on towards their end each time that they are described, and are listed whatever
+their service and state. A task that no service runs cannot be protected; a protection ends by
+itself when its time is over.
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateTaskProtection.html
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.ecs.models import Task
+from moto.ecs.exceptions import ServiceNotFoundException
+from moto.ecs.models import EC2ContainerServiceBackend, Task
 from moto.ecs.responses import EC2ContainerServiceResponse
 
 from firedoor.lab import patch
@@ -22,6 +25,7 @@ def install() -> None:
     """Set moto's ECS right."""
     patch.add(EC2ContainerServiceResponse, get_task_protection, update_task_protection)
     patch.around(Task, "advance", _if_asked_to_stop)
+    patch.around(EC2ContainerServiceBackend, "list_tasks", _listed)
 
 
 def get_task_protection(self: EC2ContainerServiceResponse) -> ActionResult:
@@ -49,6 +53,21 @@ def update_task_protection(self: EC2ContainerServiceResponse) -> ActionResult:
 def _if_asked_to_stop(advance: Any, task: Task) -> None:
     if task.desired_status != "RUNNING":
         advance(task)
+
+
+def _listed(
+    original: Callable[..., list[Task]],
+    backend: EC2ContainerServiceBackend,
+    cluster: str,
+    *by: str | None,
+) -> list[Task]:
+    *others, service, status = by
+    found = original(backend, cluster, *others, service, status or "RUNNING")
+    if not service:
+        return found
+    if f"{cluster.rpartition('/')[2]}:{service}" not in backend.services:
+        raise ServiceNotFoundException
+    return [task for task in found if task.group == f"service:{service}"]
 
 
 def _tasks(

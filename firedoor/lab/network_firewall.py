@@ -2,19 +2,21 @@
 
 Modelled: stateful rule groups of `StatefulRules` or a rules string, policies that refer to them,
 update tokens (a stale one is InvalidTokenException), dry runs, capacities, what is in use, and
-endpoints: a firewall gets one in each of its subnets, `vpce-` and the digits of the subnet.
-Everything is active and in sync at once.
+endpoints: a firewall gets one in each of its subnets, `vpce-` and the digits of the subnet, which
+routes can lead to. Everything is active and in sync at once.
 """
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.route_tables import RouteBackend
 from moto.moto_api._internal import mock_random
-from moto.networkfirewall.models import NetworkFirewallBackend
+from moto.networkfirewall.models import NetworkFirewallBackend, networkfirewall_backends
 from moto.networkfirewall.responses import NetworkFirewallResponse
 
 from firedoor.lab import patch
@@ -30,6 +32,7 @@ def install() -> None:
     """Add what moto's Network Firewall lacks."""
     patch.around(NetworkFirewallBackend, "__init__", _with_stores)
     patch.around(NetworkFirewallResponse, "describe_firewall", _with_endpoints)
+    patch.around(RouteBackend, "create_route", _routed)
     patch.add(
         NetworkFirewallResponse,
         create_firewall_policy,
@@ -38,6 +41,7 @@ def install() -> None:
         describe_firewall_policy,
         describe_flow_operation,
         describe_rule_group,
+        list_flow_operations,
         list_rule_groups,
         start_flow_flush,
         update_firewall_policy,
@@ -155,7 +159,12 @@ def start_flow_flush(self: NetworkFirewallResponse) -> Answer:
     backend = self.networkfirewall_backend
     firewall = backend.describe_firewall("", self._get_param("FirewallArn"))
     id = _id()
-    backend.flushes[id] = _param(self, "FlowFilters")  # type: ignore[attr-defined]
+    backend.flushes[id] = {  # type: ignore[attr-defined]
+        "firewall": firewall.arn,
+        "zone": self._get_param("AvailabilityZone"),
+        "at": datetime.now(UTC).isoformat(),
+        "filters": _param(self, "FlowFilters"),
+    }
     return ActionResult(
         {"FirewallArn": firewall.arn, "FlowOperationId": id, "FlowOperationStatus": "COMPLETED"}
     )
@@ -164,18 +173,33 @@ def start_flow_flush(self: NetworkFirewallResponse) -> Answer:
 def describe_flow_operation(self: NetworkFirewallResponse) -> Answer:
     """Show a flow flush."""
     id = self._get_param("FlowOperationId")
-    filters = self.networkfirewall_backend.flushes.get(id)  # type: ignore[attr-defined]
-    if filters is None:
+    flush = self.networkfirewall_backend.flushes.get(id)  # type: ignore[attr-defined]
+    if flush is None:
         raise _missing("flow operation")
     return ActionResult(
         {
-            "FirewallArn": self._get_param("FirewallArn"),
-            "FlowOperationId": id,
-            "FlowOperationType": "FLOW_FLUSH",
-            "FlowOperationStatus": "COMPLETED",
-            "FlowOperation": {"FlowFilters": filters},
+            "FirewallArn": flush["firewall"],
+            "FlowOperation": {"FlowFilters": flush["filters"]},
+            **_flush(id, flush),
         }
     )
+
+
+def list_flow_operations(self: NetworkFirewallResponse) -> Answer:
+    """List the flow flushes of a firewall in a zone, in one page."""
+    place = (self._get_param("FirewallArn"), self._get_param("AvailabilityZone"))
+    flushes = self.networkfirewall_backend.flushes.items()  # type: ignore[attr-defined]
+    found = [_flush(id, f) for id, f in flushes if (f["firewall"], f["zone"]) == place]
+    return ActionResult({"FlowOperations": found})
+
+
+def _flush(id: str, flush: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "FlowOperationId": id,
+        "FlowOperationType": "FLOW_FLUSH",
+        "FlowRequestTimestamp": datetime.fromisoformat(flush["at"]),
+        "FlowOperationStatus": "COMPLETED",
+    }
 
 
 def _with_stores(init: Any, backend: Any, *args: Any, **kwargs: Any) -> None:
@@ -191,15 +215,27 @@ def _with_endpoints(describe: Any, self: NetworkFirewallResponse) -> Answer:
     for mapping in firewall["SubnetMappings"]:
         subnet = mapping["SubnetId"]
         zone = backend.get_subnet(subnet).availability_zone
-        attachment = {
-            "SubnetId": subnet,
-            "EndpointId": f"vpce-{subnet.removeprefix('subnet-')}",
-            "Status": "READY",
-        }
+        attachment = {"SubnetId": subnet, "EndpointId": _endpoint(subnet), "Status": "READY"}
         states[zone] = {"Attachment": attachment, "Config": {}}
     answer.result["FirewallStatus"] = {**answer.result["FirewallStatus"], "SyncStates": states}  # type: ignore[index]
     firewall["FirewallId"] = re.sub(r"\W", "-", firewall["FirewallArn"])
     return answer
+
+
+def _routed(create: Any, backend: Any, *args: Any, **kwargs: Any) -> Any:
+    """Let a route lead to a firewall; moto knows other endpoints only."""
+    hop = kwargs.get("vpc_endpoint_id")
+    firewalls = networkfirewall_backends[backend.account_id][backend.region_name].firewalls
+    mappings = [m for firewall in firewalls.values() for m in firewall.subnet_mappings]
+    if hop not in {_endpoint(mapping["SubnetId"]) for mapping in mappings}:
+        return create(backend, *args, **kwargs)
+    route = create(backend, *args, **kwargs | {"vpc_endpoint_id": None})
+    route.vpc_endpoint_id = hop
+    return route
+
+
+def _endpoint(subnet: str) -> str:
+    return f"vpce-{subnet.removeprefix('subnet-')}"
 
 
 def _checked_policy(self: NetworkFirewallResponse) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
 from moto.ssm.exceptions import SSMException
-from moto.ssm.models import Command
+from moto.ssm.models import Command, ParameterDict
 from moto.ssm.responses import SimpleSystemManagerResponse
 
 from firedoor.lab import patch
@@ -41,6 +41,7 @@ def install() -> None:
     patch.around(SimpleSystemManagerResponse, "send_command", _only_managed)
     patch.around(SimpleSystemManagerResponse, "list_commands", _filtered)
     patch.around(Command, "get_invocation", _as_tagged)
+    setattr(ParameterDict, "__reduce__", _copied)  # noqa: B010 - a savepoint copies all state
 
 
 def describe_instance_information(self: SimpleSystemManagerResponse) -> ActionResult:
@@ -57,6 +58,11 @@ def describe_instance_information(self: SimpleSystemManagerResponse) -> ActionRe
         if all(agent[known[key]] in values for key, values in wanted.items())
     ]
     return ActionResult({"InstanceInformationList": listed})
+
+
+def _copied(self: ParameterDict) -> tuple[Any, ...]:
+    """Say how it is copied: its parent would make it from what it makes missing values with."""
+    return type(self), (self.account_id, self.region_name), vars(self), None, iter(self.items())
 
 
 def _agents(account: str, region: str) -> Iterator[dict[str, Any]]:

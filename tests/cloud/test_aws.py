@@ -144,6 +144,12 @@ def test_error_carries_what_was_made_before_it(aws: Aws, scene: Scene) -> None:
         ("RequestLimitExceeded", 503, errors.Throttled),
         ("Throttling", 400, errors.Throttled),
         ("SomethingNew", 429, errors.Throttled),
+        ("ThrottledException", 400, errors.Throttled),
+        ("DependencyThrottle", 400, errors.Throttled),
+        # Of Organizations, Shield and IAM Identity Center: another change is not through yet.
+        ("PolicyChangesInProgressException", 400, errors.Throttled),
+        ("OptimisticLockException", 400, errors.Throttled),
+        ("ConflictException", 400, errors.Throttled),
         ("UnauthorizedOperation", 403, errors.AccessDenied),
         ("InvalidInstanceID.NotFound", 400, errors.NotFound),
         ("NetworkAclEntryLimitExceeded", 400, errors.QuotaExceeded),

@@ -63,6 +63,7 @@ PAUSES = {
     "_network.SETTLE": 0,
     "_trail.PAUSE": 0.0,
     "_untracked.PAUSES": (0, 0),
+    "quarantine_workload.PAUSES": (),
     "revoke_credentials.SETTLE": (),
 }
 

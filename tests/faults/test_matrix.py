@@ -28,6 +28,16 @@ def test_every_action_that_changes_something_has_a_drill() -> None:
     assert actions - find("firedoor.lab.drills", Drill).keys() == set()
 
 
+def test_plan_says_whether_we_may_make_its_calls(ground: Any) -> None:
+    silent = [
+        plan.summary
+        for plan in ground.plans
+        if plan.calls and not any(check.name.startswith("may ") for check in plan.preflight)
+    ]
+
+    assert silent == []
+
+
 def test_undisturbed_it_is_done_and_undone(ground: Any) -> None:
     ground.begin()
 

@@ -72,3 +72,22 @@ def test_a_task_runs_until_it_is_stopped(ecs: Any) -> None:
 
     assert {task["lastStatus"] for task in seen} == {"RUNNING"}
     assert stopped["lastStatus"] != "RUNNING"
+
+
+def test_tasks_of_a_service_are_listed_while_they_run(ecs: Any) -> None:
+    ecs.create_service(
+        cluster="prod",
+        serviceName="app",
+        taskDefinition="app",
+        desiredCount=0,
+    )
+    own, ended = (_run(ecs, group="service:app") for _ in range(2))
+    alone = _run(ecs)
+    ecs.stop_task(cluster="prod", task=ended)
+
+    listed = ecs.list_tasks(cluster="prod", serviceName="app")["taskArns"]
+
+    assert listed == [own]
+    assert alone in ecs.list_tasks(cluster="prod")["taskArns"]
+    with pytest.raises(ecs.exceptions.ServiceNotFoundException):
+        ecs.list_tasks(cluster="prod", serviceName="none")

@@ -88,6 +88,28 @@ def test_firewall_has_an_endpoint_in_each_subnet(firewall: Any, scene: Scene) ->
     } == {"us-east-1a": f"vpce-{scene.public_subnet_id.removeprefix('subnet-')}"}
 
 
+def test_route_leads_to_the_endpoint_of_a_firewall_and_to_no_other(
+    firewall: Any, stock: Stock, scene: Scene
+) -> None:
+    arn = policy(firewall, [])["FirewallPolicyResponse"]["FirewallPolicyArn"]
+    firewall.create_firewall(
+        FirewallName="edge",
+        FirewallPolicyArn=arn,
+        VpcId=scene.vpc_id,
+        SubnetMappings=[{"SubnetId": scene.public_subnet_id}],
+    )
+    ec2, table = stock("ec2"), {"RouteTableId": scene.route_table_id}
+    endpoint = f"vpce-{scene.public_subnet_id.removeprefix('subnet-')}"
+    to = {**table, "DestinationCidrBlock": "198.51.100.0/24"}
+
+    ec2.create_route(**to, VpcEndpointId=endpoint)
+
+    assert code(ec2.create_route, **to, VpcEndpointId="vpce-1") == "InvalidVpcEndpointId.NotFound"
+    (found,) = ec2.describe_route_tables(RouteTableIds=[scene.route_table_id])["RouteTables"]
+    ways = {r.get("DestinationCidrBlock"): r.get("GatewayId") for r in found["Routes"]}
+    assert ways["198.51.100.0/24"] == endpoint
+
+
 def test_flush_remembers_what_it_flushed(firewall: Any, scene: Scene) -> None:
     filters = [{"SourceAddress": {"AddressDefinition": "198.51.100.7/32"}}]
     arn = firewall.create_firewall(
@@ -101,6 +123,8 @@ def test_flush_remembers_what_it_flushed(firewall: Any, scene: Scene) -> None:
 
     shown = firewall.describe_flow_operation(FirewallArn=arn, FlowOperationId=id)
     assert shown["FlowOperation"]["FlowFilters"] == filters
+    listed = firewall.list_flow_operations(FirewallArn=arn)["FlowOperations"]
+    assert [one["FlowOperationId"] for one in listed] == [id]
 
 
 def rule(sid: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from firedoor.lab.scene import Scene
+from firedoor.lab.server import EmulatedAws
 
 Stock = Callable[..., Any]
 
@@ -87,3 +88,13 @@ def test_commands_are_listed_by_when_they_were_sent(ssm: Any, scene: Scene) -> N
 
     now = datetime.now(UTC)
     assert (listed(now - hour), listed(now + hour)) == ([id], [])
+
+
+def test_parameters_are_there_again_after_a_savepoint(ssm: Any, lab: EmulatedAws) -> None:
+    ssm.put_parameter(Name="/shop/token", Value="one", Type="String")
+    lab.save()
+    ssm.put_parameter(Name="/shop/token", Value="two", Type="String", Overwrite=True)
+
+    lab.restore()
+
+    assert ssm.get_parameter(Name="/shop/token")["Parameter"]["Value"] == "one"

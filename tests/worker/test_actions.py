@@ -78,7 +78,9 @@ def test_rule_12_plan_against_the_instance_where_we_run_is_refused_when_planned(
         "aws.revoke_credentials", revoke_credentials.ACTION, order(instance(scene))
     )
 
-    assert ["is who Firedoor itself acts as" in reason for reason in plan.refusals] == [True]
+    runs_on, acts_as = plan.refusals
+    assert "what Firedoor itself runs on" in runs_on
+    assert "is who Firedoor itself acts as" in acts_as
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "10.1.2.3", "::ffff:10.1.2.3", "fe80::1"])

@@ -430,6 +430,35 @@ def test_allow_put_before_ours_is_drift(aws: Aws, scene: Scene, shop: Any, waf: 
     assert verify(plan, aws).verdict is Verdict.DRIFTED
 
 
+def test_rule_group_of_firewall_manager_that_allows_is_told_and_is_drift(
+    aws: Aws, scene: Scene, shop: Any
+) -> None:
+    managed: dict[str, Any] = {
+        "VendorName": "AWS",
+        "Name": "AWSManagedRulesCommonRuleSet",
+        "RuleActionOverrides": [],
+    }
+    first = {
+        "Name": "org",
+        "Priority": 0,
+        "FirewallManagerStatement": {"ManagedRuleGroupStatement": managed},
+        "OverrideAction": {"None": {}},
+        "VisibilityConfig": VISIBILITY,
+    }
+    groups = {"PreProcessFirewallManagerRuleGroups": [first]}
+    on_answer(aws, "wafv2", "GetWebACL", lambda a: a["WebACL"].update(groups))
+    (plan,) = planned(aws, scene.app_id, ATTACKER, egress=False)
+    apply(plan, aws)
+    name = "no rule group of Firewall Manager lets the address in"
+
+    harmless = failing(plan, aws)
+    managed["RuleActionOverrides"] = [{"Name": "SizeRestrictions", "ActionToUse": {"Allow": {}}}]
+    (again,) = planned(aws, scene.app_id, OTHER, egress=False)
+
+    assert (harmless, failing(plan, aws)) == (["sampled requests"], [name])
+    assert name in [check.name for check in again.preflight if not check.ok]
+
+
 def test_web_acl_taken_off_the_load_balancer_is_drift(
     aws: Aws, scene: Scene, shop: Any, front: Any, waf: Any
 ) -> None:
@@ -611,6 +640,26 @@ def test_open_flows_are_flushed_both_ways(aws: Aws, scene: Scene, ec2: Any) -> N
         {"SourceAddress": {"AddressDefinition": f"{ATTACKER}/32"}},
         {"DestinationAddress": {"AddressDefinition": f"{ATTACKER}/32"}},
     ]
+    assert plan.lost == ("Flows with the address that are flushed",)
+
+
+def test_flush_that_fails_for_now_is_done_by_the_next_attempt_and_once(
+    aws: Aws, scene: Scene, ec2: Any, lab: EmulatedAws
+) -> None:
+    firewall = on_the_route(aws, scene)
+    fill(ec2, scene.public_acl_id)
+    (plan,) = planned(aws, scene.web_id, ATTACKER)
+    fault(lab, "StartFlowFlush", service="network-firewall", kind="error",
+          code="ThrottlingException", status=400)  # fmt: skip
+    with pytest.raises(Throttled):
+        apply(plan, aws)
+
+    receipts = [apply(plan, aws), apply(plan, aws)]
+
+    assert [[call.operation for call in r.calls] for r in receipts] == [["StartFlowFlush"], []]
+    arn = firewall.describe_firewall(FirewallName="edge")["Firewall"]["FirewallArn"]
+    flushes = firewall.list_flow_operations(FirewallArn=arn, AvailabilityZone="us-east-1a")
+    assert len(flushes["FlowOperations"]) == 1
 
 
 def test_flush_that_fails_is_said_and_undoes_nothing(
@@ -698,6 +747,20 @@ def test_policy_that_forwards_nothing_to_stateful_rules_is_refused(
     (plan,) = planned(aws, scene.web_id, ATTACKER)
 
     assert "does not forward packets to its stateful rules" in plan.refusals[0]
+
+
+def test_policy_that_stops_forwarding_is_drift(aws: Aws, scene: Scene, ec2: Any) -> None:
+    firewall = on_the_route(aws, scene)
+    fill(ec2, scene.public_acl_id)
+    (plan,) = planned(aws, scene.web_id, ATTACKER)
+    apply(plan, aws)
+    passing = {**policy(firewall), "StatelessDefaultActions": ["aws:pass"]}
+    token = firewall.describe_firewall_policy(FirewallPolicyName="edge")["UpdateToken"]
+    firewall.update_firewall_policy(
+        FirewallPolicyName="edge", FirewallPolicy=passing, UpdateToken=token
+    )
+
+    assert "the policy forwards packets to its stateful rules" in failing(plan, aws)
 
 
 def test_policy_changed_since_the_plan_makes_it_stale(aws: Aws, scene: Scene, ec2: Any) -> None:
@@ -1052,15 +1115,22 @@ def on_the_route(
         VpcId=scene.vpc_id,
         SubnetMappings=[{"SubnetId": scene.public_subnet_id}],
     )
-    hop = f"vpce-{scene.public_subnet_id.removeprefix('subnet-')}"
     if routed:
-        on_answer(aws, "ec2", "DescribeRouteTables", lambda a: _through(a, hop))
+        route_through(scene, client.describe_firewall(FirewallName="edge"))
     return client
 
 
-def _through(answer: Any, hop: str) -> None:
-    for table in answer["RouteTables"]:
-        table["Routes"].append({"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": hop})
+def route_through(scene: Scene, firewall: Any) -> None:
+    """Let what the VPC sends to the attackers go to the endpoint of a firewall."""
+    (state,) = firewall["FirewallStatus"]["SyncStates"].values()
+    ec2 = boto3.client("ec2")
+    own = [{"Name": "vpc-id", "Values": [scene.vpc_id]}]
+    for table in ec2.describe_route_tables(Filters=own)["RouteTables"]:
+        ec2.create_route(
+            RouteTableId=table["RouteTableId"],
+            DestinationCidrBlock="198.51.100.0/24",
+            VpcEndpointId=state["Attachment"]["EndpointId"],
+        )
 
 
 def firewall_rule(action: str, address: str, sid: str) -> dict[str, Any]:

@@ -218,6 +218,7 @@ def test_events_are_read_page_after_page_and_no_further_than_a_limit(
     scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_history, "EVENTS_PAGES", 3)
+    monkeypatch.setattr(capture_context, "PARTS", 1)
     event = {"EventId": "1", "EventTime": NOW}
     answer(aws, "cloudtrail", "LookupEvents", {"Events": [event], "NextToken": "more"})
 
@@ -226,7 +227,7 @@ def test_events_are_read_page_after_page_and_no_further_than_a_limit(
     (events,) = found["captured"].values()
     assert [one["EventId"] for one in events["Username alice"]["events"]] == ["1"] * 3
     assert found["not captured"]["events in us-east-1: Username alice"].startswith(
-        "only the newest 3 are, there are more before 20"
+        "only the newest are, there are more before 2026-01-01 12:00"
     )
 
 
@@ -239,6 +240,16 @@ def session(name: str, key: str = "ASIAIOSFODNN7EXAMPLE") -> dict[str, Any]:
     account = "123456789012"
     arn = f"arn:aws:sts::{account}:assumed-role/app/{name}"
     return {"type": "AssumedRole", "arn": arn, "accountId": account, "accessKeyId": key}
+
+
+OURS = {"arn": "arn:aws:iam::123456789012:user/busy", "accountId": "123456789012"}
+
+
+def everything(user: str) -> list[dict[str, Any]]:
+    """Ask for all events of a user."""
+    pages = boto3.client("cloudtrail").get_paginator("lookup_events")
+    by = [{"AttributeKey": "Username", "AttributeValue": user}]
+    return [event for page in pages.paginate(LookupAttributes=by) for event in page["Events"]]
 
 
 def begun(lab: EmulatedAws, role: str, name: str, **members: Any) -> None:
@@ -323,6 +334,35 @@ def test_whole_history_is_asked_for_unless_a_runbook_says_less() -> None:
     assert Params().hours == 90 * 24
 
 
+def test_more_events_than_are_read_at_once_are_read_in_parts(
+    aws: Aws, lab: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_history, "EVENTS_PAGES", 1)
+    monkeypatch.setattr(_history, "_looked_up", lambda *_: [("Username", "busy")])
+    now = datetime.now(UTC)
+    times = [f"{now - timedelta(days=80, minutes=n):%Y-%m-%dT%H:%M:%SZ}" for n in range(120)]
+    for at in times:
+        happened(lab, {"type": "IAMUser", "userName": "busy", **OURS}, eventTime=at)
+    user = principal(PrincipalType.USER, "busy")
+    target = Target(subject=user, incident="incident/1", step="context", at=now)
+    (plan,) = capture_context.plan(target, Params(), aws)
+
+    verdicts = []
+    while Verdict.PROVEN not in verdicts:
+        receipt = apply(plan, aws)
+        verdicts.append(verify(plan, aws).verdict)
+
+    # Pages of 50: at the seam of two parts an event can be in both.
+    _, *parts = [json.loads(content(one)) for one in receipt.evidence]
+    found = [part["captured"]["events in us-east-1"]["Username busy"]["events"] for part in parts]
+    assert [len(events) for events in found] == [50, 50, 22]
+    assert {e["EventId"] for events in found for e in events} == {
+        e["EventId"] for e in everything("busy")
+    }
+    assert verdicts == [Verdict.PENDING] * 3 + [Verdict.PROVEN]
+    assert [part["not captured"] for part in parts] == [{}, {}, {}]
+
+
 def test_events_are_bounded_in_time(scene: Scene, aws: Aws) -> None:
     asked: list[Any] = []
 
@@ -340,8 +380,9 @@ def test_events_are_bounded_in_time(scene: Scene, aws: Aws) -> None:
 
 
 def test_lookup_that_stays_throttled_keeps_what_was_read(
-    scene: Scene, aws: Aws, lab: EmulatedAws
+    scene: Scene, aws: Aws, lab: EmulatedAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(capture_context, "PARTS", 1)
     calls = 0
 
     def look_up(**_: Any) -> Any:
@@ -362,17 +403,19 @@ def test_lookup_that_stays_throttled_keeps_what_was_read(
     assert len(found["not captured"]) == 1
 
 
-def test_events_of_a_principal_are_looked_up_in_every_region(
+def test_events_of_whoever_has_credentials_are_looked_up_in_every_region(
     scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     regions = {"Regions": [{"RegionName": "eu-west-1"}, {"RegionName": "us-east-1"}]}
     answer(aws, "ec2", "DescribeRegions", regions)
 
-    assert _history._regions(principal(PrincipalType.USER, "alice"), aws) == [
-        "us-east-1",
-        "eu-west-1",
-    ]
+    for subject in (
+        principal(PrincipalType.USER, "alice"),
+        resource(Kind.INSTANCE, scene.web_id),
+        resource(Kind.FUNCTION, "resize"),
+    ):
+        assert _history._regions(subject, aws) == ["us-east-1", "eu-west-1"]
     assert _history._regions(resource(Kind.BUCKET, scene.bucket), aws) == ["us-east-1"]
 
 
@@ -770,9 +813,10 @@ def test_history_that_takes_too_long_is_cut_off(
     scene: Scene, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_history, "TIME", -1.0)
+    monkeypatch.setattr(capture_context, "PARTS", 1)
 
     found = remembered(principal(PrincipalType.USER, "alice"), aws)
 
     assert found["not captured"]["events in us-east-1: Username alice"].startswith(
-        "only the newest 0 are"
+        f"only the newest are, there are more before {datetime.now(UTC):%Y-%m-%d}"
     )

@@ -95,6 +95,16 @@ def test_plan_holds_the_right_the_command_and_the_end_of_the_right(ready: Scene,
     assert ACTION.barrier is Barrier.ENDED
 
 
+def test_role_that_is_given_a_right_can_be_protected(ready: Scene, aws: Aws) -> None:
+    tag = {"Key": "firedoor:protected", "Value": "yes"}
+    boto3.client("iam").tag_role(RoleName=ready.role_name, Tags=[tag])
+
+    touched = planned(ready.web_id, aws).touched
+
+    assert touched.resources[f"role/{ready.role_name}"]["firedoor:protected"] == "yes"
+    assert ready.web_id in touched.resources
+
+
 def test_right_is_for_this_instance_this_place_and_a_day(ready: Scene, aws: Aws) -> None:
     plan = planned(ready.web_id, aws)
 

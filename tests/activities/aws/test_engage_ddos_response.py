@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from firedoor.lab.server import EmulatedAws
 from firedoor.model.base import digest
 from firedoor.model.finding import GLOBAL, Cloud, Kind, Resource
 from firedoor.model.plan import Outcome, Plan, Target, Verdict
+from firedoor.settings import settings
 from firedoor.testing import ACCOUNT, NOW
 
 BALANCER = f"arn:aws:elasticloadbalancing:us-east-1:{ACCOUNT}:loadbalancer/app/web/0123456789abcdef"
@@ -233,7 +235,9 @@ def test_what_we_may_not_look_at_is_a_remark(aws: Aws, web_acl: WebAcl, lab: Emu
 
     plan = _plan(aws, web_acl=arn)
 
-    assert [c.name for c in plan.preflight if not c.ok] == ["what the web ACL guards"]
+    # Nor is there anybody in the emulated IAM whose rights could be asked for.
+    silent = ["may wafv2:UpdateWebACL", "what the web ACL guards"]
+    assert [c.name for c in plan.preflight if not c.ok] == silent
     assert plan.calls != ()
 
 
@@ -355,6 +359,39 @@ def test_the_role_that_was_there_is_replaced_and_comes_back(aws: Aws, shield: An
 
     assert any(f"loses {ROLE}-old" in line for line in plan.blast_radius)
     assert shield.describe_drt_access()["RoleArn"] == ROLE + "-old"
+
+
+def test_a_role_that_the_response_team_cannot_act_as_is_told(aws: Aws, shield: Any) -> None:
+    def told() -> tuple[bool, str]:
+        checks = _plan(aws, drt_role=ROLE).preflight
+        return next((c.ok, c.detail) for c in checks if c.name == _shield.TEAM_ROLE)
+
+    iam, name = boto3.client("iam"), ROLE.rpartition("/")[2]
+    absent = told()
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(_trust("ec2")))
+    bare = told()
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(_trust("drt.shield")))
+    policy = iam.create_policy(PolicyName=_shield.TEAM_POLICY, PolicyDocument=json.dumps(ANYTHING))[
+        "Policy"
+    ]
+    iam.attach_role_policy(RoleName=name, PolicyArn=policy["Arn"])
+
+    assert absent == (False, f"there is no role {name}: make it first")
+    lacking = f"trust in {_shield.TEAM} and policy {_shield.TEAM_POLICY}"
+    assert bare == (False, f"{name} lacks {lacking}")
+    assert told() == (True, name)
+
+
+ANYTHING = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "shield:*", "Resource": "*"}],
+}
+
+
+def _trust(service: str) -> dict[str, Any]:
+    who = {"Service": f"{service}.amazonaws.com"}
+    statement = {"Effect": "Allow", "Principal": who, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def test_a_role_that_somebody_set_since_is_left_alone(aws: Aws, shield: Any) -> None:
@@ -562,7 +599,37 @@ def test_without_membership_the_case_is_a_task(aws: Aws) -> None:
 
         plan = _plan(aws, case="security-ir", watchers=("soc@example.com",))
 
-    assert "no member of AWS Security Incident Response" in plan.refusals[0]
+    assert "no membership of AWS Security Incident Response in us-east-1" in plan.refusals[0]
+
+
+def test_a_case_is_opened_where_the_membership_is(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREDOOR_AWS_ROLE", "firedoor")
+    settings.cache_clear()
+    where = {"account": "222222222222", "region": "eu-west-1"}
+    subject = _target().subject.model_copy(update={"region": "us-east-1"})
+    target = _target().model_copy(update={"subject": subject})
+    params = Params(case="security-ir", watchers=("soc@example.com",), membership=where)
+    there = aws.elsewhere(**where).client("security-ir")
+    with Stubber(there) as stub:
+        member = {"membershipId": "m-0123456789", "membershipStatus": "Active"}
+        stub.add_response("list_memberships", {"items": [{**member, **_in(where)}]})
+        stub.add_response("list_cases", {"items": []})
+        stub.add_response("list_cases", {"items": []})
+        stub.add_response("create_case", {"caseId": "0123456789"})
+
+        (plan,) = engage_ddos_response.plan(target, params, aws)
+        receipt = engage_ddos_response.apply(plan, aws)
+
+    (call,) = receipt.calls
+    assert (call.account, call.region) == (where["account"], where["region"])
+    assert call.parameters["impactedAccounts"] == [ACCOUNT]
+    assert call.parameters["impactedAwsRegions"] == [{"region": "us-east-1"}]
+
+
+def _in(where: dict[str, str]) -> dict[str, str]:
+    return {"accountId": where["account"], "region": where["region"]}
 
 
 # All

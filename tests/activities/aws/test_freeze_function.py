@@ -425,6 +425,21 @@ def test_function_that_does_not_exist_is_gone(aws: Aws) -> None:
     assert plan.refusals == ("function no-such-function does not exist",)
 
 
+def test_function_that_no_concurrency_limits_is_refused_with_what_to_do_instead(
+    functions: Any, aws: Aws
+) -> None:
+    arn = "arn:aws:lambda:us-east-1:123456789012:capacity-provider:large"
+    provider = {"LambdaManagedInstancesCapacityProviderConfig": {"CapacityProviderArn": arn}}
+    on_answer(
+        aws, "GetFunction", lambda a: a["Configuration"].update(CapacityProviderConfig=provider)
+    )
+
+    plan = planned(aws)
+
+    assert (plan.calls, plan.gone) == ((), False)
+    assert "PutFunctionScalingConfig" in plan.refusals[0]
+
+
 def test_function_deleted_meanwhile_leaves_nothing_to_take_back(functions: Any, aws: Aws) -> None:
     plan = planned(aws)
     apply(plan, aws)

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.error import HTTPError
@@ -358,6 +358,25 @@ def test_s3_that_shows_a_change_late_is_no_drift(s3: Any, aws: Aws) -> None:
     assert verify(plan, aws).verdict is Verdict.PROVEN
 
 
+@pytest.mark.parametrize(
+    ("ago", "once", "verdict"),
+    [
+        (timedelta(minutes=14), None, Verdict.PENDING),
+        (timedelta(minutes=16), None, Verdict.PROVEN),
+        (timedelta(0), "Suspended", Verdict.PROVEN),
+    ],
+)
+def test_versioning_that_is_new_is_pending_until_it_must_be_everywhere(
+    s3: Any, aws: Aws, ago: timedelta, once: str | None, verdict: Verdict
+) -> None:
+    if once:
+        s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": once})
+    plan = planned(aws)
+    apply(plan, aws)
+
+    assert verify(plan, aws.after(datetime.now(UTC) - ago)).verdict is verdict
+
+
 def test_policy_is_compared_by_what_it_says() -> None:
     ours = _bucket_policy.deny(
         BUCKET, "aws", whose=Whose.EVERYONE, requests=Requests.ALL, spared=["arn:aws:iam::1:root"]
@@ -617,6 +636,23 @@ def test_other_doors_are_counted(s3: Any, aws: Aws) -> None:
     assert "1 replication rule of payroll: copies in payroll-copy" in told
     assert "lets in 1 from outside: 210987654321" in told
     assert "payroll is a website" in told
+
+
+@pytest.mark.usefixtures("account_hosts")
+def test_buckets_behind_the_same_multi_region_access_point_are_named(s3: Any, aws: Aws) -> None:
+    s3.create_bucket(Bucket="payroll-eu")
+    boto3.client("s3control", region_name="us-west-2").create_multi_region_access_point(
+        AccountId=aws.account,
+        ClientToken="1",
+        Details={"Name": "everywhere", "Regions": [{"Bucket": BUCKET}, {"Bucket": "payroll-eu"}]},
+    )
+
+    told = planned(aws).blast_radius
+
+    assert (
+        "1 multi-region access point to payroll: 1 other bucket behind it stay open (payroll-eu)"
+        in told
+    )
 
 
 @pytest.mark.parametrize("operation", ["GetBucketPolicyStatus", "ListDistributions"])

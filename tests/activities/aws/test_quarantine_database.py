@@ -276,6 +276,24 @@ def test_snapshot_that_is_refused_for_good_stops_no_quarantine(
     assert verify(plan, aws).verdict is not Verdict.DRIFTED
 
 
+def test_password_that_may_not_be_changed_stops_neither_quarantine_nor_snapshot(
+    rds: Any, aws: Aws, lab: EmulatedAws
+) -> None:
+    plan = planned(aws)
+    with pytest.raises(Throttled):
+        apply(plan, aws)
+    state(rds)
+    connections(0, ORDERS)
+    fail(lab, "ModifyDBInstance", code="AccessDenied", status=403)
+
+    receipt = apply(plan, aws)
+    proof = verify(plan, aws)
+
+    assert [call.operation for call in receipt.calls] == ["ModifyDBInstance", "CreateDBSnapshot"]
+    assert receipt.left[0].startswith("the master password was not changed: ModifyDBInstance")
+    assert (proof.verdict, len(snapshots(rds))) == (Verdict.UNPROVEN, 1)
+
+
 def test_quarantine_group_that_exists_is_used_and_emptied(rds: Any, scene: Scene, aws: Aws) -> None:
     until_done(apply, planned(aws), aws)
     ec2 = boto3.client("ec2")

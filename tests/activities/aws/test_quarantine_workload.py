@@ -1,8 +1,10 @@
 import base64
 import json
 import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import boto3
@@ -172,6 +174,32 @@ def test_the_node_takes_nothing_new_and_comes_before_its_pods(aws: Aws, cluster:
     assert node["metadata"]["annotations"] == KEEP_NODE
     others = [p for p in cluster.pods() if p["metadata"]["uid"] != pod["metadata"]["uid"]]
     assert all(p["spec"]["nodeName"] != name for p in others)
+
+
+def test_a_pod_lets_its_node_be_cordoned_first_but_not_for_long(
+    aws: Aws, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.engine()
+    node, pod = _plans(aws, cluster.pods()[0])
+    path = f"/api/v1/nodes/{pod.before['node first']}"
+    looked: list[float] = []
+
+    def cordon(pause: float) -> None:
+        looked.append(pause)
+        if len(looked) == 2:
+            quarantine_workload.apply(node, aws)
+        assert cluster.ask("GET", POLICIES)["items"] == []
+
+    monkeypatch.setattr(time, "sleep", cordon)
+    quarantine_workload.apply(pod, aws)
+    waited = len(looked)
+    quarantine_workload.revert(pod, aws)
+    cluster.ask("PATCH", path, {"spec": {"unschedulable": None}})
+    quarantine_workload.apply(pod, aws)
+
+    assert waited == 2
+    assert len(looked) == 2 + len(quarantine_workload.PAUSES)
+    assert len(cluster.ask("GET", POLICIES)["items"]) == 1
 
 
 def test_no_plan_touches_the_security_groups_of_a_node(aws: Aws, cluster: Cluster) -> None:
@@ -856,7 +884,7 @@ def _rules(orders: Orders) -> list[Any]:
 
 def _registered(orders: Orders) -> list[Any]:
     found = boto3.client("elbv2").describe_target_health(TargetGroupArn=orders.target_group)
-    return [t["Target"] for t in found["TargetHealthDescriptions"]]
+    return sorted((t["Target"] for t in found["TargetHealthDescriptions"]), key=str)
 
 
 def _protected(orders: Orders) -> bool:
@@ -889,6 +917,24 @@ def test_a_task_is_kept_taken_off_its_balancer_and_cut_off_and_never_stopped(
     assert ROLE in plan.tasks[0]
 
 
+def test_the_approver_sees_what_of_a_task_iam_would_refuse(
+    aws: Aws, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = boto3.client("iam").create_user(UserName="firedoor")["User"]["Arn"]
+    allowed = {"Effect": "Allow", "Action": "ecs:UpdateTaskProtection", "Resource": "*"}
+    boto3.client("iam").put_user_policy(
+        UserName="firedoor",
+        PolicyName="own",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
+    )
+    monkeypatch.setattr(Aws, "identity", user)
+
+    (plan,) = _plan_task(aws, orders)
+
+    (check,) = [c for c in plan.preflight if "ecs:UpdateTaskProtection" in c.name]
+    assert (check.ok, check.detail) == (False, "denied: elasticloadbalancing:DeregisterTargets")
+
+
 def test_a_task_is_let_go_as_it_was(aws: Aws, orders: Orders) -> None:
     before = _state(orders)
     (plan,) = _plan_task(aws, orders)
@@ -908,12 +954,157 @@ def test_a_group_that_others_have_is_refused_for_itself(aws: Aws, orders: Orders
     ec2.create_network_interface(SubnetId=subnet["Subnets"][0]["SubnetId"], Groups=[orders.group])
 
     main, refused = _plan_task(aws, orders)
-    (wide,) = _plan_task(aws, orders, shared_groups=True)
+    same, wide = _plan_task(aws, orders, shared_groups=True)
 
     assert [call.operation for call in main.calls] == ["UpdateTaskProtection", "DeregisterTargets"]
     assert "is the group of 1 other network interface too" in refused.refusals[0]
-    assert len(wide.calls) == 4
+    assert same.calls == main.calls
+    assert [call.operation for call in wide.calls] == [
+        "RevokeSecurityGroupIngress",
+        "RevokeSecurityGroupEgress",
+    ]
     assert any("1 other network interface" in line for line in wide.blast_radius)
+
+
+def _another(orders: Orders) -> Orders:
+    """Start a second task of the service, in the same security group."""
+    ec2, ecs, elbv2 = (boto3.client(name) for name in ("ec2", "ecs", "elbv2"))
+    (service,) = ecs.describe_services(cluster="prod", services=["orders"])["services"]
+    task = ecs.run_task(
+        cluster="prod",
+        taskDefinition="orders",
+        launchType="FARGATE",
+        group="service:orders",
+        networkConfiguration=service["networkConfiguration"],
+    )["tasks"][0]
+    details = {d["name"]: d["value"] for d in task["attachments"][0]["details"]}
+    interface = details["networkInterfaceId"]
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=interface, Groups=[orders.group])
+    (found,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"]
+    address = found["PrivateIpAddress"]
+    elbv2.register_targets(
+        TargetGroupArn=orders.target_group, Targets=[{"Id": address, "Port": 80}]
+    )
+    return replace(orders, task=task["taskArn"], interface=interface, address=address)
+
+
+def _plan_service(aws: Aws, name: str = "orders", **params: Any) -> tuple[Plan, ...]:
+    target = _target(f"arn:aws:ecs:us-east-1:{ACCOUNT}:service/prod/{name}")
+    return quarantine_workload.plan(target, quarantine_workload.Params(**params), aws)
+
+
+def test_a_service_is_cut_off_with_all_of_its_tasks_and_comes_back(
+    aws: Aws, orders: Orders
+) -> None:
+    tasks = (orders, _another(orders))
+    before = [_state(task) for task in tasks]
+
+    plans = _plan_service(aws)
+    _apply_all(aws, plans)
+    during = [_state(task) for task in tasks]
+    proofs = [quarantine_workload.verify(plan, aws).verdict for plan in plans]
+    _revert_all(aws, plans)
+
+    leases = [f"task/prod/{task.task.rpartition('/')[2]}" for task in tasks]
+    assert [plan.lease for plan in plans] == [*sorted(leases), f"security-group/{orders.group}"]
+    assert during == [([[], []], [], True)] * 2
+    assert Verdict.DRIFTED not in proofs
+    assert [_state(task) for task in tasks] == before
+
+
+def test_a_group_that_others_than_the_service_have_is_refused(aws: Aws, orders: Orders) -> None:
+    _another(orders)
+    ec2 = boto3.client("ec2")
+    (own,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[orders.interface])[
+        "NetworkInterfaces"
+    ]
+    ec2.create_network_interface(SubnetId=own["SubnetId"], Groups=[orders.group])
+
+    *tasks, group = _plan_service(aws)
+    _apply_all(aws, tuple(tasks))
+    proof = quarantine_workload.verify(tasks[0], aws)
+
+    assert "is the group of 1 other network interface too" in group.refusals[0]
+    assert [len(plan.calls) for plan in tasks] == [2, 2]
+    assert proof.verdict is Verdict.UNPROVEN
+    assert any(f"{orders.group} have their rules still" in c.detail for c in proof.checks)
+
+
+def test_the_group_of_two_tasks_is_one_lease(aws: Aws, orders: Orders) -> None:
+    both = (orders, _another(orders))
+
+    leases = [_plan_task(aws, task, shared_groups=True)[-1].lease for task in both]
+
+    assert leases == [f"security-group/{orders.group}"] * 2
+
+
+def test_a_service_that_starts_another_task_makes_the_plan_of_its_group_stale(
+    aws: Aws, orders: Orders
+) -> None:
+    _another(orders)
+    plans = _plan_service(aws)
+    _another(orders)
+
+    with pytest.raises(errors.PlanStale, match="is the group of 1 other network interface"):
+        _apply_all(aws, plans)
+
+
+def test_tasks_are_protected_before_their_group_is_emptied(
+    aws: Aws, orders: Orders, lab: EmulatedAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _another(orders)
+    monkeypatch.setattr(quarantine_workload, "PAUSES", (0.05,) * 200)
+    *tasks, group = _plan_service(aws)
+    lab.control("DELETE", "firedoor/calls")
+
+    with ThreadPoolExecutor(1) as pool:
+        cut = pool.submit(quarantine_workload.apply, group, aws)
+        _seen(lab, "GetTaskProtection")
+        _apply_all(aws, tuple(tasks))
+        cut.result()
+
+    made = [call["operation"] for call in lab.control("GET", "firedoor/calls")]
+    assert made.index("RevokeSecurityGroupIngress") > _last(made, "UpdateTaskProtection")
+
+
+def test_a_group_does_not_wait_for_tasks_that_cannot_be_protected(
+    aws: Aws, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _another(orders)
+    monkeypatch.setattr(quarantine_workload, "PAUSES", (0.01, 0.01))
+
+    quarantine_workload.apply(_plan_service(aws)[-1], aws)
+
+    assert _rules(orders) == [[], []]
+
+
+def _seen(lab: EmulatedAws, operation: str) -> None:
+    """Wait until the emulator was asked for an operation."""
+    for _ in range(200):
+        if operation in [call["operation"] for call in lab.control("GET", "firedoor/calls")]:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{operation} was never called")
+
+
+def _last(made: list[str], operation: str) -> int:
+    return len(made) - 1 - made[::-1].index(operation)
+
+
+def test_a_service_without_tasks_is_gone(aws: Aws, orders: Orders) -> None:
+    boto3.client("ecs").stop_task(cluster="prod", task=orders.task)
+
+    (ended,), (unknown,) = _plan_service(aws), _plan_service(aws, "none")
+
+    assert (ended.gone, unknown.gone) == (True, True)
+
+
+def test_a_service_of_too_many_tasks_is_refused(aws: Aws, orders: Orders) -> None:
+    _another(orders)
+
+    (plan,) = _plan_service(aws, most_pods=1)
+
+    assert "has 2 tasks, more than most_pods" in plan.refusals[0]
 
 
 def test_a_task_that_stopped_is_gone_but_its_rules_come_back(aws: Aws, orders: Orders) -> None:

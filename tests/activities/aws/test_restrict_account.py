@@ -1,7 +1,9 @@
 import json
+from fnmatch import fnmatchcase
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from pydantic import ValidationError
 
@@ -203,6 +205,33 @@ def test_what_is_denied_by_default_leaves_room_for_many_exempt() -> None:
     exempt = [f"arn:aws:iam::*:role/{'x' * 64}{number}" for number in range(20)]
 
     assert len(_scp.document(_scp.DESTRUCTIVE, exempt)) <= _scp.MOST_CHARACTERS
+
+
+# Rights of S3 that are named otherwise than the operation that needs them.
+S3_RIGHTS = {
+    "BypassGovernanceRetention",
+    "DeleteObjectVersion",
+    "PutLifecycleConfiguration",
+    "PutReplicationConfiguration",
+}
+
+
+def test_what_is_denied_by_default_is_what_aws_calls_its_operations() -> None:
+    """A policy with a prefix that no service has is taken by AWS, and denies nothing."""
+    session = botocore.session.get_session()
+    rights: dict[str, set[str]] = {"s3": set(S3_RIGHTS)}
+    for service in session.get_available_services():
+        model = session.get_service_model(service)
+        rights.setdefault(model.endpoint_prefix, set()).update(model.operation_names)
+
+    nothing = [
+        denied
+        for denied in _scp.DESTRUCTIVE
+        for prefix, _, operations in [denied.partition(":")]
+        if not any(fnmatchcase(right, operations) for right in rights.get(prefix, ()))
+    ]
+
+    assert nothing == []
 
 
 def test_what_we_may_not_do_is_a_persons_task(office: Any, member: Aws, lab: EmulatedAws) -> None:

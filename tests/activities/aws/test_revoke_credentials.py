@@ -365,8 +365,28 @@ def test_nothing_to_revoke_is_a_plan_without_calls(scene: Scene, aws: Aws) -> No
     assert verify(plan, aws).verdict is Verdict.PROVEN
 
 
-def test_user_quota_that_would_overflow_is_refused(scene: Scene, iam: Any, aws: Aws) -> None:
+def test_keys_are_turned_off_where_there_is_no_room_for_a_policy(
+    scene: Scene, iam: Any, aws: Aws
+) -> None:
     fill(iam.put_user_policy, 1_950, UserName="alice", PolicyName="large")
+    plan = planned(user(), aws)
+
+    receipt = apply(plan, aws)
+
+    (task,) = plan.tasks
+    assert (plan.refusals, [call.operation for call in receipt.calls]) == ((), ["UpdateAccessKey"])
+    assert "AWSDenyAll" in task
+    assert "2048 are allowed" in task
+    assert plan.summary == "Turn off 1 access key of user/alice; nothing is denied."
+    open_still = [one.credential for one in verify(plan, aws).residual if one.open]
+    assert "sessions by GetSessionToken" in open_still
+
+
+def test_user_quota_that_leaves_nothing_to_be_done_is_refused(
+    scene: Scene, iam: Any, aws: Aws
+) -> None:
+    fill(iam.put_user_policy, 1_950, UserName="alice", PolicyName="large")
+    iam.update_access_key(UserName="alice", AccessKeyId=scene.access_key_id, Status="Inactive")
 
     plan = planned(user(), aws)
 

@@ -227,6 +227,26 @@ def test_mfa_device_enrolled_again_is_drift(iam: Any, aws: Aws) -> None:
     assert verify(plan, aws).verdict is Verdict.DRIFTED
 
 
+@pytest.mark.parametrize(
+    ("rotate", "password", "told"),
+    [
+        (False, True, ["release gives back the same keys and the same password: "]),
+        (True, True, ["release gives back the same password: "]),
+        (True, False, []),
+    ],
+)
+def test_what_release_gives_back_to_whoever_knows_it_is_told(
+    iam: Any, aws: Aws, rotate: bool, password: bool, told: list[str]
+) -> None:
+    if password:
+        iam.create_login_profile(UserName="alice", Password="c0rrect-horse")
+
+    lines = planned(aws, rotate=rotate).blast_radius
+
+    ending = "replace before what others know"
+    assert [line for line in lines if line.startswith("release")] == [f"{t}{ending}" for t in told]
+
+
 # Sessions
 
 
@@ -562,7 +582,7 @@ def test_inline_quota_of_a_user_is_read_from_the_account(scene: Scene, aws: Aws)
 
     aws.client("iam").meta.events.register("after-call.iam.GetAccountSummary", small)
 
-    assert "100 are allowed" in planned(aws).refusals[0]
+    assert "100 are allowed" in planned(aws).tasks[0]
 
 
 def test_denial_cuts_a_key_that_the_attacker_turned_on_again(

@@ -1,4 +1,4 @@
-"""A server that is reached directly, and one behind a load balancer with a web ACL."""
+"""A server that is reached directly, one behind a web ACL, and one behind a firewall."""
 
 from contextlib import suppress
 from itertools import count
@@ -37,6 +37,57 @@ def build_behind(session: Session) -> Subject:
     acl = web_acl(session, rule)
     session.client("wafv2").associate_web_acl(WebACLArn=acl["ARN"], ResourceArn=balancer)
     return resource(Kind.INSTANCE, scene.app_id)
+
+
+def build_routed(session: Session) -> Subject:
+    """Route the `web` server through a firewall, and leave no room in its ACL."""
+    scene = scenes.build(session)
+    ec2 = session.client("ec2")
+    endpoint = firewall(session, scene)
+    attackers = {"DestinationCidrBlock": "198.51.100.0/24"}
+    ec2.create_route(RouteTableId=scene.route_table_id, **attackers, VpcEndpointId=endpoint)
+    fill_acls(session, resource(Kind.INSTANCE, scene.web_id))
+    return resource(Kind.INSTANCE, scene.web_id)
+
+
+def firewall(session: Session, scene: scenes.Scene) -> str:
+    """Put a firewall with a rule group of its owners' into the public subnet: its endpoint."""
+    client = session.client("network-firewall")
+    rule = {
+        "Action": "DROP",
+        "Header": {
+            "Protocol": "IP",
+            "Source": "192.0.2.200/32",
+            "SourcePort": "ANY",
+            "Direction": "ANY",
+            "Destination": "ANY",
+            "DestinationPort": "ANY",
+        },
+        "RuleOptions": [{"Keyword": "sid", "Settings": ["1"]}],
+    }
+    known = client.create_rule_group(
+        RuleGroupName="known",
+        Type="STATEFUL",
+        Capacity=10,
+        RuleGroup={"RulesSource": {"StatefulRules": [rule]}},
+    )["RuleGroupResponse"]["RuleGroupArn"]
+    policy = client.create_firewall_policy(
+        FirewallPolicyName="edge",
+        FirewallPolicy={
+            "StatelessDefaultActions": ["aws:forward_to_sfe"],
+            "StatelessFragmentDefaultActions": ["aws:forward_to_sfe"],
+            "StatefulRuleGroupReferences": [{"ResourceArn": known}],
+        },
+    )["FirewallPolicyResponse"]["FirewallPolicyArn"]
+    client.create_firewall(
+        FirewallName="edge",
+        FirewallPolicyArn=policy,
+        VpcId=scene.vpc_id,
+        SubnetMappings=[{"SubnetId": scene.public_subnet_id}],
+    )
+    states = client.describe_firewall(FirewallName="edge")["FirewallStatus"]["SyncStates"]
+    (state,) = states.values()
+    return str(state["Attachment"]["EndpointId"])
 
 
 def swap_acl(session: Session, subject: Subject) -> None:
@@ -96,6 +147,20 @@ DRILL = Drill(
             },
             remove=terminate,
             kept={"wafv2/*/lock_token": "each change brings another one"},
+        ),
+        "firewall": Stage(
+            build=build_routed,
+            params={"addresses": ATTACKERS},
+            limits={
+                "CreateRuleGroup": "LimitExceededException",
+                "UpdateRuleGroup": "LimitExceededException",
+                "UpdateFirewallPolicy": "LimitExceededException",
+            },
+            remove=terminate,
+            kept={
+                "network-firewall/*/Token": "each change brings another one",
+                "+network-firewall/*/flushes/*": "flows that were dropped are gone",
+            },
         ),
     }
 )

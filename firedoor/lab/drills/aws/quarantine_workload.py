@@ -1,4 +1,4 @@
-"""A pod under a policy engine, and a task behind a load balancer."""
+"""A pod under a policy engine, and a task and a service behind a load balancer."""
 
 import base64
 import json
@@ -15,6 +15,7 @@ from firedoor.model.finding import Kind, Resource, Subject
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/shop"
 SHOP = "/api/v1/namespaces/shop"
 SETS = "/apis/apps/v1/namespaces"
+RULES = {"ec2/*/groups/*_rules/*/id": "the rules of security groups get other ids"}
 # All that the emulated API looks at: for whom a request to STS was signed, it does not ask.
 TOKEN = b"https://sts.amazonaws.com/?Action=GetCallerIdentity&X-Amz-SignedHeaders=host;x-k8s-aws-id"
 
@@ -42,6 +43,20 @@ def build_pod(session: Session) -> Subject:
 
 def build_task(session: Session) -> Subject:
     """Run a task of a service on a network interface of its own."""
+    (task,) = _run(session, 1)
+    return resource(Kind.WORKLOAD, task)
+
+
+def build_service(session: Session) -> Subject:
+    """Run a service of two tasks, which have one security group together."""
+    task, _ = _run(session, 2)
+    return resource(
+        Kind.WORKLOAD, task.replace(":task/", ":service/").rpartition("/")[0] + "/orders"
+    )
+
+
+def _run(session: Session, number: int) -> list[str]:
+    """Run a service, and return the ARNs of its tasks."""
     ec2, ecs, elbv2 = (session.client(name) for name in ("ec2", "ecs", "elbv2"))
     vpc = ec2.create_vpc(CidrBlock="198.51.100.0/24")["Vpc"]["VpcId"]
     ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})  # or moto fails
@@ -72,15 +87,17 @@ def build_task(session: Session) -> Subject:
     }
     balanced = {"targetGroupArn": targets, "containerName": "app", "containerPort": 80}
     ecs.create_service(**common, serviceName="orders", desiredCount=0, loadBalancers=[balanced])
-    task = ecs.run_task(**common, group="service:orders")["tasks"][0]
-    details = {d["name"]: d["value"] for d in task["attachments"][0]["details"]}
-    interface = details["networkInterfaceId"]
-    ec2.modify_network_interface_attribute(NetworkInterfaceId=interface, Groups=[group])
-    (found,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])["NetworkInterfaces"]
-    elbv2.register_targets(
-        TargetGroupArn=targets, Targets=[{"Id": found["PrivateIpAddress"], "Port": 80}]
-    )
-    return resource(Kind.WORKLOAD, task["taskArn"])
+    tasks = []
+    for _ in range(number):
+        task = ecs.run_task(**common, group="service:orders")["tasks"][0]
+        details = {d["name"]: d["value"] for d in task["attachments"][0]["details"]}
+        interface = details["networkInterfaceId"]
+        ec2.modify_network_interface_attribute(NetworkInterfaceId=interface, Groups=[group])
+        described = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])
+        address = described["NetworkInterfaces"][0]["PrivateIpAddress"]
+        elbv2.register_targets(TargetGroupArn=targets, Targets=[{"Id": address, "Port": 80}])
+        tasks.append(str(task["taskArn"]))
+    return tasks
 
 
 def relabel(session: Session, subject: Subject) -> None:
@@ -98,6 +115,13 @@ def stop_task(session: Session, subject: Subject) -> None:
     """Stop the task."""
     assert isinstance(subject, Resource)  # noqa: S101
     session.client("ecs").stop_task(cluster="prod", task=subject.id)
+
+
+def stop_all(session: Session, _: Subject) -> None:
+    """Stop all tasks."""
+    ecs = session.client("ecs")
+    for task in ecs.list_tasks(cluster="prod")["taskArns"]:
+        ecs.stop_task(cluster="prod", task=task)
 
 
 def _pod(subject: Subject) -> str:
@@ -140,7 +164,8 @@ DRILL = Drill(
         "task": Stage(
             build=build_task,
             remove=stop_task,
-            kept={"ec2/*/groups/*_rules/*/id": "the rules of security groups get other ids"},
+            kept=RULES,
         ),
+        "service": Stage(build=build_service, remove=stop_all, kept=RULES),
     }
 )
