@@ -18,12 +18,14 @@ from cryptography.hazmat.primitives.serialization import (
 
 from firedoor.action import Action, Permissions, outstanding, restorable
 from firedoor.approvals import sshsig
+from firedoor.channel import Channel
 from firedoor.model.action import Barrier, Nature
 from firedoor.model.approval import Rule
 from firedoor.model.base import Model
 from firedoor.model.evidence import Evidence
 from firedoor.model.finding import Cloud, Finding, Kind, Resource
 from firedoor.model.incident import Arrival, Capability, Incident, StepRecord
+from firedoor.model.message import Delivered, Message, Occasion
 from firedoor.model.plan import (
     Call,
     CallRecord,
@@ -210,6 +212,25 @@ class Words(Model):
         return "records.task" if self.what else "records.notify"
 
 
+class Board:
+    """A channel that keeps what it is given, or raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.trouble: Exception | None = None
+        self.channel = Channel(deliver=self._keep, check=lambda: None, setting="board")
+
+    def told(self) -> list[Occasion]:
+        """Return why people were told, in order."""
+        return [message.occasion for message in self.messages]
+
+    def _keep(self, message: Message) -> Delivered:
+        if self.trouble:
+            raise self.trouble
+        self.messages.append(message)
+        return Delivered(channel="board", answer=f"pinned {len(self.messages)}")
+
+
 class World:
     """Doors that an action closes, a camera, and a record of every call that changed something.
 
@@ -225,6 +246,7 @@ class World:
         self.photographs_ready = True
         self.tasks: tuple[str, ...] = ()  # what closing a door leaves for people
         self.fleets: dict[str, int] = {}  # what every room is one of
+        self.board = Board()
         self._lock = threading.Lock()
         self.actions = {
             "fake.close_door": Action(

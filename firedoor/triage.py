@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from firedoor.model.action import Nature
 from firedoor.model.finding import GLOBAL, Finding, Kind, Principal, Resource
-from firedoor.model.incident import Arrival, StepRecord, StepState
+from firedoor.model.incident import MOVING, Arrival, StepRecord, StepState
 from firedoor.model.runbook import Step, resolve
 
 # A step that came to rest in one of these is taken again when the activity goes on after it.
@@ -14,7 +15,9 @@ def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepReco
     """Return the new steps that an arrival calls for, in the runbook's order.
 
     The same effect on the same subjects with the same parameters is one step, whichever runbook
-    asks for it and however often.
+    asks for it and however often. Where this runbook waits for less evidence before it, that step
+    is returned too, as one that is taken already and waits for less: harm that is done each minute
+    does not wait because the first finding was milder.
     """
     finding, runbook = arrival.finding, arrival.runbook
     records = list(taken)
@@ -32,10 +35,22 @@ def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepReco
         standing = next((r for r in reversed(records) if _same(r, record)), None)
         if standing is not None and not _due_again(standing, finding):
             keys[step.id] = standing.key
+            records.extend(_hurried(standing, record, records))
             continue
         keys[step.id] = record.key
         records.append(record)
     return tuple(records[len(taken) :])
+
+
+def _hurried(
+    standing: StepRecord, wanted: StepRecord, records: Iterable[StepRecord]
+) -> tuple[StepRecord, ...]:
+    """Return a step that is on its way with the evidence left out that need not be waited for."""
+    evidence = {r.key for r in records if r.capability.nature is Nature.EVIDENCE}
+    needs = tuple(n for n in standing.needs if n not in evidence or n in wanted.needs)
+    if standing.state not in MOVING or needs == standing.needs:
+        return ()
+    return (standing.model_copy(update={"needs": needs}),)
 
 
 def _subjects(step: Step, finding: Finding) -> tuple[Resource | Principal, ...]:

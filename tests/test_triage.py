@@ -85,3 +85,23 @@ def test_account_is_acted_on_though_no_detector_names_it() -> None:
 
     (subject,) = record.subjects
     assert (subject.kind, subject.id, subject.region) == (Kind.ACCOUNT, fire.account, "global")
+
+
+def test_step_that_is_on_its_way_waits_for_less_when_a_graver_finding_does() -> None:
+    careful = (step("film", "film"), step("door", "close_door", "film"))
+    standing = steps_for(WORLD.arrival(finding(), *careful), ())
+    harm = finding("f-2")
+
+    (hurried,) = steps_for(WORLD.arrival(harm, step("shut", "close_door")), standing)
+
+    assert (hurried.key, hurried.needs) == ("door", ())
+
+
+def test_step_that_is_done_is_not_touched_by_a_graver_finding() -> None:
+    careful = (step("film", "film"), step("door", "close_door", "film"))
+    standing = tuple(
+        record.model_copy(update={"state": StepState.PROVEN})
+        for record in steps_for(WORLD.arrival(finding(), *careful), ())
+    )
+
+    assert steps_for(WORLD.arrival(finding("f-2"), step("shut", "close_door")), standing) == ()

@@ -270,7 +270,12 @@ class IncidentWorkflow:
             detail = f"{arrival.runbook.id} {arrival.runbook.digest}"
             self._tell("runbook.started", detail=detail)
         for record in steps_for(arrival, tuple(self._steps.values())):
-            self._begin(record)
+            if record.key in self._steps:
+                self._set(record.key, needs=record.needs)
+                waits = ", ".join(record.needs) or "nothing"
+                self._tell("step.hurried", record.key, f"it waits for {waits}")
+            else:
+                self._begin(record)
 
     def _begin(self, record: StepRecord) -> None:
         """Add a step, and take it."""
@@ -324,8 +329,13 @@ class IncidentWorkflow:
 
     async def _evidence_is_safe(self, key: str) -> None:
         """Wait until the evidence that it needs is started, or has failed: that stops nothing."""
-        needs = [need for need in self._steps[key].needs if self._is_evidence(need)]
-        await workflow.wait_condition(lambda: all(_lets_on(self._steps[need]) for need in needs))
+        await workflow.wait_condition(
+            lambda: all(
+                _lets_on(self._steps[need])
+                for need in self._steps[key].needs  # looked up anew: they can become fewer
+                if self._is_evidence(need)
+            )
+        )
 
     def _is_evidence(self, key: str) -> bool:
         return self._steps[key].capability.nature is Nature.EVIDENCE

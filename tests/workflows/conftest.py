@@ -16,6 +16,7 @@ from temporalio.worker import Worker
 
 from firedoor.settings import settings
 from firedoor.testing import RESPONDER, World, lay_out
+from worker import channels
 from worker.actions import activities_of
 from worker.catalogue import forget
 from worker.plugin import PLATFORM, SANDBOX, workflows
@@ -70,7 +71,11 @@ async def client(
         clocks.client,
         task_queue=task_queue,
         workflows=workflows(),
-        activities=[*activities_of(world.actions), *PLATFORM],
+        activities=[
+            *activities_of(world.actions),
+            *channels.activities_of({"board": world.board.channel}),
+            *PLATFORM,
+        ],
         workflow_runner=SANDBOX,
         max_cached_workflows=0,
     ):
