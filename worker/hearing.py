@@ -6,16 +6,19 @@ from temporalio import activity
 
 from activities.attest import attest
 from firedoor.approvals.hearing import NotTheirs, needs_voucher, speaker
+from firedoor.approvals.judge import speaks_out
 from firedoor.model.base import digest
 from firedoor.model.decision import Ruling
-from firedoor.model.word import Instruction, Means, Question, Signed
+from firedoor.model.word import Instruction, Question, Signed
 from worker.catalogue import policy
 
 
 @activity.defn(name="approvals.hear")
 async def hear(said: Signed[Instruction]) -> Ruling:
-    """Accept an instruction if a responder of today has said it, and not in chat."""
+    """Accept an instruction if a responder of today has said it, by means that count for it."""
     roster, voucher = policy().roster, None
+    if not said.word.reason.strip():
+        return Ruling(accepted=False, reason="it needs a reason")
     if needs_voucher(said):
         about = Question(
             attestation=said.attestation, digest=digest(said.word), issuers=roster.issuers
@@ -25,6 +28,6 @@ async def hear(said: Signed[Instruction]) -> Ruling:
         who = speaker(said, roster, datetime.now(UTC), voucher)
     except NotTheirs as why:
         return Ruling(accepted=False, reason=str(why))
-    if who.means is Means.CHAT:
-        return Ruling(accepted=False, reason="this is not said in chat")
+    if not speaks_out(who, policy()):
+        return Ruling(accepted=False, reason=f"{who.means} does not count for this")
     return Ruling(accepted=True)

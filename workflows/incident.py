@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from firedoor import telling
-from firedoor.approvals.hearing import NotTheirs, needs_voucher
+from firedoor.approvals.hearing import NobodyAsked, NotTheirs, needs_voucher, remember
 from firedoor.approvals.judge import (
     Case,
     chosen,
@@ -24,7 +24,7 @@ from firedoor.approvals.judge import (
     waits,
 )
 from firedoor.model.action import Barrier, Nature
-from firedoor.model.base import digest
+from firedoor.model.base import canonical, digest
 from firedoor.model.containment import (
     Claim,
     Grant,
@@ -111,6 +111,8 @@ CANCELLED = "the incident was cancelled"
 # How many refused words are kept whole. Who floods an incident with more must not fill its history:
 # then only words are taken that are somebody's, and the others are counted.
 MOST_REFUSED = 50
+LONGEST_REFUSED = 8192  # bytes
+TOO_MANY = Voucher(problem="too many words were refused here: sign with an SSH key")
 
 
 @workflow.defn(name="Incident")
@@ -142,7 +144,8 @@ class IncidentWorkflow:
         self._reminders: dict[str, asyncio.Task[None]] = {}  # of what is to be ratified, by step
         self._messages: list[asyncio.Task[None]] = []  # on their way to people
         self._refused = carried.refused if carried else 0
-        self._spent = dict.fromkeys(carried.spent) if carried else {}
+        self._spent = carried.spent if carried else ()
+        self._asked_whose = 0  # words of which others are asked at this time whose they are
         self._close: Close | None = None
         self._closed_at: datetime | None = None
         self._published: tuple[Any, ...] = ()
@@ -241,7 +244,7 @@ class IncidentWorkflow:
             steps=tuple(self._steps.values()),
             timeline=tuple(self._timeline),
             refused=self._refused,
-            spent=tuple(self._spent),
+            spent=self._spent,
         )
 
     # Findings
@@ -275,7 +278,7 @@ class IncidentWorkflow:
                 waits = ", ".join(record.needs) or "nothing"
                 self._tell("step.hurried", record.key, f"it waits for {waits}")
             else:
-                self._begin(record)
+                self._begin(record.model_copy(update={"requester": arrival.requester}))
 
     def _begin(self, record: StepRecord) -> None:
         """Add a step, and take it."""
@@ -416,12 +419,13 @@ class IncidentWorkflow:
         is_theirs = record.capability.nature in {Nature.TASK, Nature.RELEASE}
         changes = is_theirs or any(plan.calls for plan in proposal.plans)
         autonomy = self._autonomy(record)
+        asked = record.state is StepState.ASKING  # since before this run, so nothing overtakes that
         if changes and autonomy is Autonomy.SHADOW:
             self._end(key, StepState.SHADOWED, f"{record.runbook} only plans in this account")
             return False
         if not changes:
             self._tell("step.authorised", key, "nothing has to be changed")
-        elif autonomy is Autonomy.AUTO and (by := self._authority(record)):
+        elif not asked and autonomy is Autonomy.AUTO and (by := self._authority(record)):
             self._tell("step.authorised", key, by)
             self._set(key, standing=record.capability.nature is Nature.CONTAINMENT)
         elif not await self._ask(key):
@@ -717,6 +721,7 @@ class IncidentWorkflow:
         new = StepRecord(
             key=free_key(f"{record.key}.{name}", tuple(self._steps.values())),
             runbook=record.runbook,
+            requester=record.requester,
             step=step,
             capability=Capability(action=action, nature=nature, barrier=Barrier.STARTED),
             subjects=record.subjects[:1],
@@ -753,27 +758,37 @@ class IncidentWorkflow:
         )
 
     async def _vouched(self, said: Signed[Any]) -> Voucher | None:
-        """Ask those who alone can tell whose word it is, if its proof is of that kind."""
+        """Ask those who alone can tell whose word it is, if nothing else speaks against it."""
         if not needs_voucher(said):
             return None
-        if self._refused >= MOST_REFUSED:
-            return Voucher(problem="too many words were refused here: sign with an SSH key")
+        try:
+            heard(said, self._case())
+        except NobodyAsked:
+            pass
+        except NotTheirs:
+            return None  # and the ruling will say so
+        # Those under way count, too: many at once must not become many activities.
+        if self._refused + self._asked_whose >= MOST_REFUSED:
+            return TOO_MANY
         question = Question(
             attestation=said.attestation,
             digest=digest(said.word),
             issuers=self._policy.roster.issuers,
         )
+        self._asked_whose += 1
         try:
             return await call("approvals.attest", question, Voucher, PATIENCE_TO_ASK, "whose word")
         except ActivityError as error:
             return Voucher(problem=reason(error))
+        finally:
+            self._asked_whose -= 1
 
     def _stop_floods(self, said: Signed[Any]) -> None:
         """Refuse without a trace what is nobody's word, once enough of that is on record."""
         if self._refused < MOST_REFUSED:
             return
         try:
-            heard(said, self._case())
+            heard(said, self._case(), TOO_MANY)
         except NotTheirs as why:
             raise ApplicationError(f"refused: {why}", type="Refused") from why
 
@@ -786,10 +801,9 @@ class IncidentWorkflow:
             if vote.said.digest == name and vote.ruling.accepted:
                 return vote.ruling  # the same vote, brought a second time
         ruling, who = judge(said, self._case(), voucher)
-        if who is not None:
-            self._spent[word.nonce] = None
         event = f"vote.{word.answer}" if ruling.accepted else "vote.refused"
-        if self._hear(event, said, ruling) and record is not None:
+        kept = self._hear(event, said, ruling, theirs=who is not None)
+        if kept and record is not None:
             vote = Vote(
                 said=said,
                 ruling=ruling,
@@ -817,20 +831,24 @@ class IncidentWorkflow:
         elif tally.reached:
             self._set(key, state=StepState.APPLYING)
 
-    def _hear(self, event: str, said: Signed[Any], ruling: Ruling) -> bool:
-        """Put a word on record, unless it is one refused word of too many."""
+    def _hear(self, event: str, said: Signed[Any], ruling: Ruling, *, theirs: bool = False) -> bool:
+        """Put a word on record, unless it is one refused word of too many.
+
+        `theirs` says that whoever it names has said it, though it is refused. Returns whether the
+        word may be kept whole.
+        """
         word = said.word
+        if ruling.accepted or theirs:
+            self._spent = remember(self._spent, word, workflow.now())
         if not ruling.accepted:
             self._refused += 1
             if self._refused > MOST_REFUSED:
                 return False
-        else:
-            self._spent[word.nonce] = None
         why = f" ({'' if ruling.accepted else 'refused: '}{ruling.reason})" if ruling.reason else ""
         self._tell(event, getattr(word, "step", ""), f"{word.by}: {word.reason}{why}")
-        if self._refused == MOST_REFUSED:
+        if not ruling.accepted and self._refused == MOST_REFUSED:
             self._tell("words.flood", detail="further refused words are only counted")
-        return True
+        return ruling.accepted or len(canonical(said)) <= LONGEST_REFUSED
 
     async def _release(self, said: Signed[Release]) -> Released:
         ruling = may_release(said, self._case(), await self._vouched(said))

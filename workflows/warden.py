@@ -6,6 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from firedoor.approvals import limits
+from firedoor.approvals.hearing import NotTheirs, remember, require_new
 from firedoor.model.decision import Ruling
 from firedoor.model.warden import Admission, Changes, Instructed, Rulings, Warden
 from firedoor.model.word import Instruction, Order, Signed
@@ -48,10 +49,14 @@ class WardenWorkflow:
     @workflow.update(description="Stop every change, or let them go on")
     async def instruct(self, said: Signed[Instruction]) -> Instructed:
         """Do as a responder says; who is one today, the worker knows."""
-        ruling = await self._heard(said)
-        word, spent = said.word, said.word.nonce in self._warden.spent
-        if spent:  # also if it came a second time while the worker was asked
-            ruling = Ruling(accepted=False, reason="it was said already: a word counts once")
+        word, ruling = said.word, await self._heard(said)
+        try:
+            require_new(word, self._warden.spent)  # not before: it may come twice meanwhile
+        except NotTheirs as why:
+            ruling = Ruling(accepted=False, reason=str(why))
+        if ruling.accepted:
+            spent = remember(self._warden.spent, word, workflow.now())
+            self._warden = self._warden.model_copy(update={"spent": spent})
         if not ruling.accepted:
             workflow.logger.warning("instruction.refused", extra={"reason": ruling.reason})
         elif word.order is Order.PAUSE:

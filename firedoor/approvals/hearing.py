@@ -1,6 +1,6 @@
 """Whose word it is that an incident hears: pure, so that every replay comes to the same answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,6 +11,8 @@ from firedoor.model.pattern import fits
 from firedoor.model.responder import Key, Responder, Roster
 from firedoor.model.word import (
     ChatRelay,
+    Decision,
+    Heard,
     Means,
     OidcToken,
     Relayed,
@@ -28,9 +30,17 @@ SKEW = timedelta(minutes=2)
 LONGEST = timedelta(hours=24)
 """How long a word may count at most, whatever it says itself."""
 
+MOST_WORDS = 100
+"""How many words of one person that still count are heard; who says more is out of their mind,
+or out of their key."""
+
 
 class NotTheirs(Exception):
     """A word that is not shown to be that of whom it names; says why."""
+
+
+class NobodyAsked(NotTheirs):
+    """A word of which others have to tell whose it is; nothing else speaks against it so far."""
 
 
 class Speaker(NamedTuple):
@@ -71,13 +81,35 @@ def needs_voucher(said: Signed[Any]) -> bool:
     return isinstance(said.attestation, OidcToken | StsRequest)
 
 
+def require_new(word: Word, spent: Iterable[Heard]) -> None:
+    """Refuse a word that was heard before, and all words of who has said too many.
+
+    A nonce is one person's: another one cannot use it up. Raises `NotTheirs`.
+    """
+    theirs = [one.nonce for one in spent if one.by == word.by]
+    if word.nonce in theirs:
+        raise NotTheirs("it was said already: a word counts once")
+    if len(theirs) >= MOST_WORDS:
+        raise NotTheirs(f"{word.by} has said {len(theirs)} words here: somebody else has to speak")
+
+
+def remember(spent: Iterable[Heard], word: Word, now: datetime) -> tuple[Heard, ...]:
+    """Return which words must not be heard again, this one among them, without those too old."""
+    kept = (one for one in spent if one.until + SKEW > now)  # clocks of workers differ, too
+    return (*kept, Heard(by=word.by, nonce=word.nonce, until=_until(word)))
+
+
+def _until(word: Word) -> datetime:
+    return min(word.expires_at, word.at + LONGEST)
+
+
 def _timely(word: Word, now: datetime) -> None:
     if word.at > now + SKEW:
         raise NotTheirs(
             f"it is dated {word.at:%Y-%m-%d %H:%M:%SZ}, and it is {now:%H:%M:%SZ}: set that clock"
         )
-    if now >= min(word.expires_at, word.at + LONGEST):
-        raise NotTheirs(f"it counted until {word.expires_at:%Y-%m-%d %H:%M:%SZ} only: say it again")
+    if now >= (until := _until(word)):
+        raise NotTheirs(f"it counted until {until:%Y-%m-%d %H:%M:%SZ} only: say it again")
 
 
 def _signed(
@@ -108,6 +140,8 @@ _IDS: dict[str, Callable[[Responder], str | None]] = {
 def _relayed(
     word: Word, relay: ChatRelay, person: Responder, roster: Roster, now: datetime
 ) -> None:
+    if not isinstance(word, Decision):
+        raise NotTheirs("only decisions are said in chat")
     gateway = roster.gateways.get(relay.gateway)
     if gateway is None:
         raise NotTheirs(f"{relay.gateway} is not a gateway under this incident's policy")
@@ -144,7 +178,7 @@ def _by_aws(word: Word, person: Responder, voucher: Voucher) -> None:
 
 def _vouched(voucher: Voucher | None) -> Voucher:
     if voucher is None:
-        raise NotTheirs("nobody was asked whose word it is")
+        raise NobodyAsked("nobody was asked whose word it is")
     if voucher.problem:
         raise NotTheirs(voucher.problem)
     return voucher

@@ -1,16 +1,28 @@
 """Rulings on what people say to an incident: pure, so that every replay rules the same."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from firedoor.approvals.hearing import NotTheirs, Speaker, speaker
+from firedoor.approvals.hearing import NotTheirs, Speaker, require_new, speaker
 from firedoor.approvals.quorum import Electorate, Tally, owners, tally
 from firedoor.model.approval import Rule
 from firedoor.model.decision import Ruling, Vote
 from firedoor.model.incident import MOVING, StepRecord, StepState
 from firedoor.model.policy import DEFAULT_RULE, Policy
-from firedoor.model.word import Close, Decision, Means, Ratification, Release, Signed, Voucher
+from firedoor.model.word import (
+    Close,
+    Decision,
+    Heard,
+    Means,
+    Ratification,
+    Release,
+    Signed,
+    Voucher,
+)
+
+MOST_VOTES = 6
+"""How often somebody may vote on the same plan: minds change, but not without end."""
 
 
 class Case(NamedTuple):
@@ -21,8 +33,8 @@ class Case(NamedTuple):
     policy: Policy
     requester: str
     steps: tuple[StepRecord, ...]
-    spent: Collection[str]
-    """Nonces of the words that were heard already."""
+    spent: tuple[Heard, ...]
+    """The words that were heard already."""
     now: datetime
 
 
@@ -55,19 +67,17 @@ def heard(said: Signed[Any], case: Case, voucher: Voucher | None = None) -> Spea
     word = said.word
     if (word.incident, word.run) != (case.incident, case.run):
         raise NotTheirs(f"it is about {word.incident} run {word.run}, this is run {case.run}")
-    who = speaker(said, case.policy.roster, case.now, voucher)
-    if word.nonce in case.spent:
-        raise NotTheirs("it was said already: a word counts once")
     if not word.reason.strip():
         raise NotTheirs("it needs a reason")
-    return who
+    require_new(word, case.spent)
+    return speaker(said, case.policy.roster, case.now, voucher)
 
 
 def rule_for(record: StepRecord, policy: Policy) -> Rule:
-    """Return what it takes to approve a step."""
-    subject = record.subjects[0] if record.subjects else None
-    account, region = (subject.account, subject.region) if subject else ("", "")
-    return policy.rule(record.step.do, record.runbook, account, region)
+    """Return what it takes to approve a step: of the rules for its subjects the most demanding."""
+    places = [(one.account, one.region) for one in record.subjects] or [("", "")]
+    rules = [policy.rule(record.step.do, record.runbook, *place) for place in places]
+    return max(rules, key=_demand)
 
 
 def electorate(record: StepRecord, policy: Policy, requester: str) -> Electorate:
@@ -78,7 +88,7 @@ def electorate(record: StepRecord, policy: Policy, requester: str) -> Electorate
         roster=policy.roster,
         tier=record.tier,
         owners=owners(plans, policy.owner_tags, policy.roster),
-        requester=requester,
+        requesters=tuple(name for name in (requester, record.requester) if name),
     )
 
 
@@ -134,6 +144,15 @@ def may_close(said: Signed[Close], case: Case, voucher: Voucher | None = None) -
     return Ruling(accepted=True)
 
 
+def speaks_out(who: Speaker, policy: Policy) -> bool:
+    """Tell whether somebody has spoken by means that count for more than a step.
+
+    That is what some rule accepts, but never chat.
+    """
+    rules = policy.approvals or (DEFAULT_RULE,)
+    return who.means in {means for rule in rules for means in rule.accepts} - {Means.CHAT}
+
+
 def _weighed(
     said: Signed[Decision] | Signed[Ratification], record: StepRecord, who: Speaker, case: Case
 ) -> Ruling:
@@ -147,10 +166,13 @@ def _weighed(
     if refusal := voters.bar(who.name):
         return _refused(refusal)
     same_kind = [vote for vote in record.votes if vote.word.kind == word.kind]
-    mine = _counting(same_kind, word)
-    if mine is not None and mine.word.answer is word.answer:
+    before = _counted_before(same_kind, word)
+    if before and before[-1].word.answer is word.answer:
         return _refused(f"{word.by} has voted so already")
-    accepted = Ruling(accepted=True, reason=f"replaces {mine.word.answer}" if mine else "")
+    if len(before) >= MOST_VOTES:
+        return _refused(f"{word.by} has voted {len(before)} times on this plan")
+    replaced = f"replaces {before[-1].word.answer}" if before else ""
+    accepted = Ruling(accepted=True, reason=replaced)
     vote = Vote(
         said=said, ruling=accepted, received_at=case.now, means=who.means, hardware=who.hardware
     )
@@ -181,15 +203,19 @@ def _weak(who: Speaker, rule: Rule) -> str:
     return ""
 
 
-def _counting(votes: Iterable[Vote], word: Decision | Ratification) -> Vote | None:
-    """Return the vote of the same person on the same plan that counts at present."""
-    mine = [
+def _counted_before(votes: Iterable[Vote], word: Decision | Ratification) -> list[Vote]:
+    """Return the accepted votes of the same person on the same plan; the last one counts."""
+    return [
         vote
         for vote in votes
         if vote.ruling.accepted
         and (vote.word.by, vote.word.plan_digest) == (word.by, word.plan_digest)
     ]
-    return mine[-1] if mine else None
+
+
+def _demand(rule: Rule) -> tuple[bool, int, int, bool]:
+    """Return how much a rule asks for."""
+    return rule.step_up, max(rule.quorum, len(rule.seats)), len(rule.seats), rule.standing is None
 
 
 def _not_heard(said: Signed[Any], case: Case, voucher: Voucher | None) -> Ruling | None:
@@ -201,9 +227,7 @@ def _not_heard(said: Signed[Any], case: Case, voucher: Voucher | None) -> Ruling
         who = heard(said, case, voucher)
     except NotTheirs as why:
         return _refused(str(why))
-    rules = case.policy.approvals or (DEFAULT_RULE,)
-    means = {means for rule in rules for means in rule.accepts} - {Means.CHAT}
-    if who.means not in means:
+    if not speaks_out(who, case.policy):
         return _refused(f"{who.means} does not count for this")
     return None
 

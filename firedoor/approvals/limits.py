@@ -40,15 +40,13 @@ def admit(warden: Warden, change: Change, now: datetime) -> tuple[Warden, Ruling
 
 def pause(warden: Warden, instruction: Instruction, now: datetime) -> Warden:
     """Return the warden that lets nothing through."""
-    update = {"paused": instruction, "since": now, "spent": (*warden.spent, instruction.nonce)}
-    return warden.model_copy(update=update)
+    return warden.model_copy(update={"paused": instruction, "since": now})
 
 
 def resume(warden: Warden, instruction: Instruction) -> Warden:
     """Return the warden that lets changes through again, and some above the limits if said so."""
     beyond = warden.beyond + instruction.beyond
-    spent = (*warden.spent, instruction.nonce)
-    update = {"paused": None, "since": None, "beyond": beyond, "waiting": (), "spent": spent}
+    update = {"paused": None, "since": None, "beyond": beyond, "waiting": ()}
     return warden.model_copy(update=update)
 
 

@@ -35,11 +35,13 @@ class Electorate(NamedTuple):
     roster: Roster
     tier: int
     owners: tuple[str, ...]
-    requester: str
+    requesters: tuple[str, ...]
+    """Who handed over what the incident, and the step, began with."""
 
     def bar(self, name: str) -> str:
         """Return why a responder may not vote, or nothing."""
-        if Party.REQUESTER in self.rule.excludes and name == self.requester:
+        asked = {requester.casefold() for requester in self.requesters}
+        if Party.REQUESTER in self.rule.excludes and name.casefold() in asked:
             return f"{name} has asked for this, so somebody else has to decide"
         if Party.ON_CALL in self.rule.excludes and name in self.roster.on_call:
             return f"{name} was on call when it began, so somebody else has to decide"

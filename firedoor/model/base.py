@@ -25,7 +25,10 @@ def digest(value: BaseModel) -> str:
 
 
 def _in_utc(at: datetime) -> datetime:
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:  # it is of another kind than pydantic reports
+        raise ValueError("expected a time that UTC can say, too") from error
 
 
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]

@@ -12,6 +12,7 @@ from firedoor.model.finding import Finding, Subject
 from firedoor.model.plan import Plan, Proof, Receipt, Target, Verdict
 from firedoor.model.policy import Policy
 from firedoor.model.runbook import Runbook, Step
+from firedoor.model.word import Heard
 
 
 class Capability(Model):
@@ -109,6 +110,7 @@ class StepRecord(Model):
 
     key: str = Field(description="the runbook's step id, with #2 … where it was taken again")
     runbook: str
+    requester: str = Field(default="", description="who handed the finding over that calls for it")
     step: Step
     capability: Capability
     needs: tuple[str, ...] = Field(default=(), description="keys of other steps")
@@ -214,7 +216,7 @@ class Incident(Model):
     steps: tuple[StepRecord, ...] = ()
     timeline: tuple[Entry, ...] = ()
     refused: int = Field(default=0, description="words that were refused, those not on record too")
-    spent: tuple[str, ...] = Field(default=(), description="nonces of the words that were heard")
+    spent: tuple[Heard, ...] = Field(default=(), description="words that no repeat may bring again")
 
 
 class Opening(Model):

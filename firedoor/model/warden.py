@@ -5,7 +5,7 @@ from pydantic import Field
 from firedoor.model.base import Model, UtcDatetime
 from firedoor.model.decision import Ruling
 from firedoor.model.policy import Limits
-from firedoor.model.word import Instruction
+from firedoor.model.word import Heard, Instruction
 
 
 class Change(Model):
@@ -53,7 +53,7 @@ class Warden(Model):
     )
     beyond: int = Field(default=0, description="containments that may still go above the limits")
     waiting: tuple[str, ...] = Field(default=(), description="incidents that were held back")
-    spent: tuple[str, ...] = Field(default=(), description="nonces of the words that were heard")
+    spent: tuple[Heard, ...] = Field(default=(), description="words that no repeat may bring again")
 
 
 class Instructed(Model):

@@ -2,15 +2,25 @@
 
 A word is canonical JSON (RFC 8785), and the proof is bound to exactly these bytes. It is what
 `ssh-keygen -Y verify` checks, so that neither Firedoor nor a server is needed to check it.
+All members are short, and none can act on a terminal: strangers can send words, too.
 """
 
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from firedoor.model.base import Model, UtcDatetime, canonical, digest
 from firedoor.model.responder import Issuer
+
+# Control characters act on terminals, and those that turn the direction of writing hide what is
+# said.
+_HIDDEN = r"\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+Line = Annotated[str, StringConstraints(max_length=1000, pattern=rf"^[^\x00-\x1f{_HIDDEN}]*$")]
+Lines = Annotated[
+    str, StringConstraints(max_length=2000, pattern=rf"^[^\x00-\x08\x0b-\x1f{_HIDDEN}]*$")
+]
+Armoured = Annotated[str, StringConstraints(max_length=16_384)]
 
 
 class Answer(StrEnum):
@@ -23,21 +33,23 @@ class Answer(StrEnum):
 class Word(Model):
     """What all words have."""
 
-    incident: str
-    run: str = Field(description="the incident's first run id: an id is used again, a run is not")
-    by: str
-    reason: str
+    incident: Line
+    run: Line = Field(description="the incident's first run id: an id is used again, a run is not")
+    by: Line
+    reason: Lines
     at: UtcDatetime
     expires_at: UtcDatetime = Field(description="after it the word counts no longer")
-    nonce: str = Field(description="makes the word unique; a repeat of it is the same word")
+    nonce: Annotated[Line, StringConstraints(max_length=64)] = Field(
+        description="makes the word unique; a repeat of it is the same word"
+    )
 
 
 class Decision(Word):
     """A yes or no to the plans of one step, before they are carried out."""
 
     kind: Literal["decision"] = "decision"
-    step: str
-    plan_digest: str = Field(description="the digest of the proposal that was shown")
+    step: Line
+    plan_digest: Line = Field(description="the digest of the proposal that was shown")
     answer: Answer
 
 
@@ -45,8 +57,8 @@ class Ratification(Word):
     """A yes or no to what was done under standing authority, afterwards."""
 
     kind: Literal["ratification"] = "ratification"
-    step: str
-    plan_digest: str = Field(description="the digest of the proposal that was carried out")
+    step: Line
+    plan_digest: Line = Field(description="the digest of the proposal that was carried out")
     answer: Answer
 
 
@@ -54,7 +66,7 @@ class Release(Word):
     """Containments are to be let go."""
 
     kind: Literal["release"] = "release"
-    steps: tuple[str, ...] = Field(default=(), description="keys; none means all")
+    steps: tuple[Line, ...] = Field(default=(), max_length=1000, description="keys; none means all")
 
 
 class Close(Word):
@@ -75,7 +87,17 @@ class Instruction(Word):
 
     kind: Literal["instruction"] = "instruction"
     order: Order
-    beyond: int = Field(default=0, ge=0, description="containments above the limits to let through")
+    beyond: int = Field(
+        default=0, ge=0, le=10_000, description="containments above the limits to let through"
+    )
+
+
+class Heard(Model):
+    """A word that was heard: none that the same person says may have its nonce again."""
+
+    by: str
+    nonce: str
+    until: UtcDatetime = Field(description="when the word counts no longer, so that no repeat does")
 
 
 class Means(StrEnum):
@@ -94,14 +116,14 @@ class SshSignature(Model):
     """
 
     means: Literal[Means.SSH] = Means.SSH
-    signature: str = Field(description="armoured, as `ssh-keygen -Y sign` writes it")
+    signature: Armoured = Field(description="armoured, as `ssh-keygen -Y sign` writes it")
 
 
 class OidcToken(Model):
     """An ID token of an identity provider whose `nonce` is the word's digest."""
 
     means: Literal[Means.OIDC] = Means.OIDC
-    token: str
+    token: Armoured
 
 
 class StsRequest(Model):
@@ -111,18 +133,18 @@ class StsRequest(Model):
     """
 
     means: Literal[Means.STS] = Means.STS
-    url: str
-    headers: dict[str, str]
+    url: Line
+    headers: dict[Line, Armoured] = Field(max_length=16)
 
 
 class ChatRelay(Model):
     """A gateway's signature, with its own SSH key, that a person in chat said the word."""
 
     means: Literal[Means.CHAT] = Means.CHAT
-    gateway: str
+    gateway: Line
     platform: Literal["slack", "teams"]
-    user: str = Field(description="the person's id on that platform")
-    signature: str = Field(description="armoured, over the canonical JSON of `Relayed`")
+    user: Line = Field(description="the person's id on that platform")
+    signature: Armoured = Field(description="armoured, over the canonical JSON of `Relayed`")
 
 
 Attestation = Annotated[
