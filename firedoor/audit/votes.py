@@ -214,10 +214,10 @@ def _taken_at_its_word(said: Signed[Any]) -> Roster:
 
 
 def _each_once(words: Iterable[Spoken]) -> Iterator[Spoken]:
-    """Yield the words, and say so of one that counted under the nonce of another."""
-    spent = dict[str, str]()
+    """Yield the words, and say so of one that counted under the nonce of another of theirs."""
+    spent = dict[tuple[str, str], str]()
     for one in words:
-        if one.accepted and spent.setdefault(one.nonce, one.digest) != one.digest:
+        if one.accepted and spent.setdefault((one.by, one.nonce), one.digest) != one.digest:
             yield one.model_copy(update={"problem": "another word has counted under its nonce"})
         else:
             yield one
