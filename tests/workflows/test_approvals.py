@@ -97,6 +97,7 @@ def told(incident: Incident, event: str) -> list[str]:
     return [entry.detail for entry in incident.timeline if entry.event == event]
 
 
+@pytest.mark.golden
 async def test_two_people_have_to_approve(client: Client, world: World, fire: Finding) -> None:
     handle = await started(client, world, fire, **rule(quorum=2))
 
@@ -119,6 +120,7 @@ async def holders(client: Client, incident: Incident) -> Any:
     return (await client.get_workflow_handle(lease).query("lease"))["holders"]
 
 
+@pytest.mark.golden
 async def test_mind_can_be_changed_before_the_quorum(
     client: Client, world: World, fire: Finding
 ) -> None:
@@ -170,6 +172,7 @@ async def test_requester_does_not_decide_on_what_they_asked_for(
     assert (await vote(handle, "bob")).accepted
 
 
+@pytest.mark.golden
 async def test_silence_escalates_tier_by_tier_and_is_no_in_the_end(
     clocks: WorkflowEnvironment, client: Client, world: World, fire: Finding, board: Board
 ) -> None:
@@ -230,6 +233,7 @@ async def test_votes_before_an_escalation_still_count_after_it(
     await until(handle, at_rest)
 
 
+@pytest.mark.golden
 async def test_grave_finding_is_answered_first_and_ratified_afterwards(
     client: Client, world: World, fire: Finding, board: Board
 ) -> None:

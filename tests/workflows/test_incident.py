@@ -966,7 +966,7 @@ async def test_who_only_joined_is_asked_at_the_end_of_its_own_term(
 
     await clocks.fast_forward(client.get_workflow_handle(lease), timedelta(minutes=61))
     asked = one(await until(second, asking), "door.open")
-    assert (await decide(second, decision(second, asked))).accepted
+    assert (await decide(second, asked)).accepted
 
     opened = await until(second, at_rest)
     assert one(opened, "door").state is StepState.RELEASED
