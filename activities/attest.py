@@ -7,7 +7,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import beating
-from firedoor.approvals import oidc, sts
+from firedoor.approvals import identity_provider, oidc, sts
 from firedoor.errors import FiredoorError
 from firedoor.model.plan import Failure
 from firedoor.model.word import OidcToken, Question, StsRequest, Voucher
@@ -37,7 +37,7 @@ async def _ask(question: Question) -> Voucher:
     match question.attestation:
         case OidcToken(token=token):
             issuer = oidc.issuer_of(token, question.issuers)
-            key = await oidc.fetch_key(token, issuer)
+            key = await identity_provider.fetch_key(token, issuer)
             return Voucher(
                 identity=oidc.verify(token, key, issuer, question.digest, datetime.now(UTC)),
                 key=key,

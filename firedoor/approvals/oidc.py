@@ -1,24 +1,19 @@
 """ID tokens of an identity provider as proof of whose a word is: their nonce is the word's digest.
 
+Pure: workflows check tokens with it, and every replay checks them again.
+
 OpenID Connect Core 1.0, section 3.1.3.7, and Discovery 1.0, section 4:
 https://openid.net/specs/openid-connect-core-1_0.html#IDTokenValidation
 """
 
 import json
 import math
-import os
-import shlex
-import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any
 
-import aiohttp
 from jwt import PyJWK, PyJWS, PyJWTError
 
-from firedoor.approvals._http import TIMEOUT, is_loopback, proxy, read
-from firedoor.errors import BadInput, Unreachable
 from firedoor.model.responder import Issuer
 
 ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
@@ -29,16 +24,11 @@ ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
 }
 """What is taken, with the type and curve of its keys. Nothing that a shared secret could make."""
 
-PUBLIC_MEMBERS = ("alg", "crv", "e", "kid", "kty", "n", "use", "x", "y")
 LEAST_RSA_BITS = 2048
 LEEWAY = timedelta(seconds=60)  # for clocks that differ
 
 LONGEST_TOKEN = 16_384  # characters
-LARGEST_DOCUMENT = 1 << 18  # bytes, of what a provider says of itself and its keys
 LONGEST_SUBJECT = 255  # characters, as the standard says
-PATIENCE = timedelta(minutes=5)  # for somebody to log in
-
-DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
 def verify(token: str, jwk: str, issuer: Issuer, nonce: str, now: datetime) -> str:
@@ -66,68 +56,14 @@ def issuer_of(token: str, issuers: Iterable[Issuer]) -> Issuer:
 
     Raises `ValueError` if it is none of them.
     """
-    claims = _claims(_load(token)[1])
+    claims = _claims(load(token)[1])
     for issuer in issuers:
         if claims.get("iss") == issuer.issuer and claims.get("aud") in _audiences(issuer):
             return issuer
     raise ValueError("the token is from an issuer, or for an audience, that the policy has not")
 
 
-async def fetch_key(token: str, issuer: Issuer) -> str:
-    """Ask an issuer for the public key that a token says it is signed with, and return its JWK.
-
-    Raises `ValueError` with the reason if the issuer has no such key or nothing usable to say, and
-    `Unreachable` if it does not answer.
-    """
-    header = _load(token)[0]
-    root = issuer.issuer.removesuffix("/")
-    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
-        said = await _document(session, root + DISCOVERY, issuer)
-        if said.get("issuer") != issuer.issuer:
-            raise ValueError(f"{root}{DISCOVERY} speaks for another issuer")
-        place = said.get("jwks_uri")
-        if not isinstance(place, str):
-            raise ValueError(f"{root}{DISCOVERY} names no jwks_uri")
-        keys = (await _document(session, place, issuer)).get("keys")
-    fitting = [key for key in keys if _fits(key, header)] if isinstance(keys, list) else []
-    if len(fitting) != 1:
-        found = "no key" if not fitting else f"{len(fitting)} keys"
-        raise ValueError(f"{issuer.issuer} has {found} for {header['alg']} with that kid")
-    return _text({name: fitting[0][name] for name in PUBLIC_MEMBERS if name in fitting[0]})
-
-
-def obtain(command: str | None, nonce: str) -> str:
-    """Run the command that gets an ID token with this nonce, and return the token.
-
-    It finds the nonce in `FIREDOOR_NONCE`, prints the token, and may speak with the person on
-    standard error. Raises `BadInput` if it is not set, cannot be run, fails or prints no token.
-    """
-    where = "FIREDOOR_OIDC_COMMAND"
-    if not command:
-        raise BadInput("settings", where, "the command that prints an ID token for FIREDOOR_NONCE")
-    try:
-        done = subprocess.run(  # noqa: S603 - the person's own command, without a shell
-            shlex.split(command),
-            env={**os.environ, "FIREDOOR_NONCE": nonce},
-            stdout=subprocess.PIPE,
-            timeout=PATIENCE.total_seconds(),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise BadInput(where, command, f"it printed no token within {PATIENCE}") from None
-    except (OSError, ValueError) as error:
-        raise BadInput(where, command, f"it cannot be run: {error}") from error
-    if done.returncode:
-        raise BadInput(where, command, f"it failed with status {done.returncode}")
-    token = done.stdout.decode("ascii", "replace").strip()
-    try:
-        _load(token)
-    except ValueError as error:
-        raise BadInput(where, command, f"expected it to print an ID token, but {error}") from error
-    return token
-
-
-def _load(token: str) -> tuple[dict[str, Any], bytes]:
+def load(token: str) -> tuple[dict[str, Any], bytes]:
     """Return a token's header and what it holds, unchecked but for the algorithm."""
     if len(token) > LONGEST_TOKEN:
         raise ValueError("the token is too long")
@@ -143,9 +79,23 @@ def _load(token: str) -> tuple[dict[str, Any], bytes]:
     return header, loaded["payload"]
 
 
+def fits(key: object, header: Mapping[str, Any]) -> bool:
+    """Tell whether a key is the one, or one of those, that a header means."""
+    if not isinstance(key, dict) or "d" in key or "k" in key:
+        return False
+    kind, curve = ALGORITHMS[header["alg"]]
+    return (
+        key.get("kty") == kind
+        and (curve is None or key.get("crv") == curve)
+        and key.get("alg", header["alg"]) == header["alg"]
+        and key.get("use", "sig") == "sig"
+        and ("kid" not in header or key.get("kid") == header["kid"])
+    )
+
+
 def _signed(token: str, jwk: str) -> dict[str, Any]:
     """Return the claims of a token that a key has signed."""
-    header, _ = _load(token)
+    header, _ = load(token)
     public = _key(jwk, header["alg"])
     try:
         # Not `jwt.decode`, which would look at the clock.
@@ -158,7 +108,7 @@ def _signed(token: str, jwk: str) -> dict[str, Any]:
 def _key(jwk: str, algorithm: str) -> PyJWK:
     try:
         key = json.loads(jwk)
-        public = PyJWK(key, algorithm) if _fits(key, {"alg": algorithm}) else None
+        public = PyJWK(key, algorithm) if fits(key, {"alg": algorithm}) else None
     except (PyJWTError, ValueError, RecursionError) as error:
         raise ValueError("the issuer's key cannot be read") from error
     if public is None:
@@ -200,54 +150,3 @@ def _instant(claims: Mapping[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"the token's {name} is missing or no time")
     return value
-
-
-def _fits(key: object, header: Mapping[str, Any]) -> bool:
-    """Tell whether a key is the one, or one of those, that a header means."""
-    if not isinstance(key, dict) or "d" in key or "k" in key:
-        return False
-    kind, curve = ALGORITHMS[header["alg"]]
-    return (
-        key.get("kty") == kind
-        and (curve is None or key.get("crv") == curve)
-        and key.get("alg", header["alg"]) == header["alg"]
-        and key.get("use", "sig") == "sig"
-        and ("kid" not in header or key.get("kid") == header["kid"])
-    )
-
-
-async def _document(session: aiohttp.ClientSession, url: str, issuer: Issuer) -> dict[str, Any]:
-    """Get a JSON object over https, or over http from this machine if the issuer is on it too."""
-    _check_address(url, issuer)
-    try:
-        async with session.get(url, proxy=proxy(url), allow_redirects=False) as answer:
-            if answer.status >= 500 or answer.status == 429:
-                raise Unreachable(f"{url}: HTTP {answer.status}")
-            if answer.status != 200:
-                raise ValueError(f"{url} answers HTTP {answer.status}, and is not followed")
-            body = await read(answer, LARGEST_DOCUMENT)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise Unreachable(f"{url}: {str(error) or type(error).__name__}") from error
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"{url} holds no JSON object of at most {LARGEST_DOCUMENT} bytes")
-    return found
-
-
-def _check_address(url: str, issuer: Issuer) -> None:
-    try:
-        parts, home = urlsplit(url), urlsplit(issuer.issuer)
-        local = is_loopback(parts.hostname) and is_loopback(home.hostname)
-    except ValueError as error:
-        raise ValueError(f"{issuer.issuer} gives an address that cannot be read") from error
-    if parts.username or parts.password or parts.fragment:
-        raise ValueError(f"{issuer.issuer} gives an address with a login or a fragment")
-    if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ValueError(f"{issuer.issuer} gives an address that is not https")
-
-
-def _text(key: Mapping[str, Any]) -> str:
-    return json.dumps(key, sort_keys=True, separators=(",", ":"))

@@ -68,10 +68,12 @@ def _attestation(said: Word, roster: Roster, proof: Means, *, hardware: bool) ->
         case Means.SSH:
             return _signature(said, roster, hardware=hardware)
         case Means.OIDC:
-            from firedoor.approvals import oidc
+            from firedoor.approvals import identity_provider
 
             with progress("waiting for a token of the identity provider"):
-                return OidcToken(token=oidc.obtain(settings().oidc_command, digest(said)))
+                return OidcToken(
+                    token=identity_provider.obtain(settings().oidc_command, digest(said))
+                )
         case Means.STS:
             import boto3
 

@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.attest import attest
-from firedoor.approvals import oidc, sts
+from firedoor.approvals import identity_provider, oidc, sts
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.responder import Issuer
 from firedoor.model.word import (
@@ -44,7 +44,7 @@ async def issuer() -> AsyncIterator[Issuer]:
         return web.json_response({"keys": [public]})
 
     app = web.Application()
-    app.router.add_get(oidc.DISCOVERY, discovery)
+    app.router.add_get(identity_provider.DISCOVERY, discovery)
     app.router.add_get("/keys", keys)
     runner = web.AppRunner(app)
     await runner.setup()

@@ -21,7 +21,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from firedoor.approvals import oidc
+from firedoor.approvals import identity_provider, oidc
 from firedoor.errors import BadInput, Unreachable
 from firedoor.model.responder import Issuer
 
@@ -277,7 +277,7 @@ async def provider() -> AsyncIterator[Provider]:
 
 async def test_the_key_that_an_issuer_publishes_checks_its_token(provider: Provider) -> None:
     issued = token(iss=provider.issuer.issuer)
-    key = await oidc.fetch_key(issued, provider.issuer)
+    key = await identity_provider.fetch_key(issued, provider.issuer)
 
     assert oidc.verify(issued, key, provider.issuer, NONCE, NOW) == "248289761001"
 
@@ -285,7 +285,7 @@ async def test_the_key_that_an_issuer_publishes_checks_its_token(provider: Provi
 async def test_only_what_is_public_of_a_key_is_kept(provider: Provider) -> None:
     provider.keys = [jwk(EC, x5c=["MII"], note="x")]
 
-    kept = json.loads(await oidc.fetch_key(token(), provider.issuer))
+    kept = json.loads(await identity_provider.fetch_key(token(), provider.issuer))
 
     assert set(kept) == {"kty", "crv", "x", "y", "kid", "use"}
 
@@ -294,10 +294,10 @@ async def test_without_a_kid_the_one_key_that_fits_is_meant(provider: Provider) 
     payload = json.dumps(claims()).encode()
     unnamed = jwt.PyJWS().encode(payload, EC, "ES256")
 
-    assert json.loads(await oidc.fetch_key(unnamed, provider.issuer))["kid"] == "1"
+    assert json.loads(await identity_provider.fetch_key(unnamed, provider.issuer))["kid"] == "1"
     provider.keys.append(jwk(EC, kid="3"))
     with pytest.raises(ValueError, match="2 keys"):
-        await oidc.fetch_key(unnamed, provider.issuer)
+        await identity_provider.fetch_key(unnamed, provider.issuer)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ async def test_a_key_that_an_issuer_does_not_have_is_refused(provider: Provider,
     provider.keys = keys
 
     with pytest.raises(ValueError, match="has no key"):
-        await oidc.fetch_key(token(), provider.issuer)
+        await identity_provider.fetch_key(token(), provider.issuer)
 
 
 @pytest.mark.parametrize(
@@ -328,20 +328,22 @@ async def test_an_issuer_that_leads_elsewhere_is_not_followed(
     provider.said = said
 
     with pytest.raises(ValueError, match=reason):
-        await oidc.fetch_key(token(), provider.issuer)
+        await identity_provider.fetch_key(token(), provider.issuer)
     assert len(provider.asked) == 1
 
 
 async def test_a_public_issuer_is_asked_over_https_only() -> None:
     with pytest.raises(ValueError, match="not https"):
-        await oidc.fetch_key(token(), Issuer(issuer="http://id.example.com", audience="firedoor"))
+        await identity_provider.fetch_key(
+            token(), Issuer(issuer="http://id.example.com", audience="firedoor")
+        )
 
 
 async def test_a_redirect_is_not_followed(provider: Provider) -> None:
     provider.status, provider.location = 302, f"{provider.issuer.issuer}/keys"
 
     with pytest.raises(ValueError, match="HTTP 302"):
-        await oidc.fetch_key(token(), provider.issuer)
+        await identity_provider.fetch_key(token(), provider.issuer)
     assert provider.asked.count("/tenant/keys") == 1
 
 
@@ -349,7 +351,7 @@ async def test_a_document_that_is_too_large_is_refused(provider: Provider) -> No
     provider.keys = [jwk(EC, note="x" * (1 << 18))]
 
     with pytest.raises(ValueError, match="no JSON object of at most"):
-        await oidc.fetch_key(token(), provider.issuer)
+        await identity_provider.fetch_key(token(), provider.issuer)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -359,12 +361,14 @@ async def test_an_issuer_that_cannot_answer_now_is_unreachable(
     provider.status = status
 
     with pytest.raises(Unreachable, match=f"HTTP {status}"):
-        await oidc.fetch_key(token(), provider.issuer)
+        await identity_provider.fetch_key(token(), provider.issuer)
 
 
 async def test_an_issuer_that_is_not_there_is_unreachable() -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
-        await oidc.fetch_key(token(), Issuer(issuer="http://127.0.0.1:1", audience="firedoor"))
+        await identity_provider.fetch_key(
+            token(), Issuer(issuer="http://127.0.0.1:1", audience="firedoor")
+        )
 
 
 async def test_a_provider_is_asked_by_the_proxy_of_the_environment(
@@ -384,7 +388,7 @@ async def test_a_provider_is_asked_by_the_proxy_of_the_environment(
     monkeypatch.delenv("NO_PROXY", raising=False)
 
     with pytest.raises(Unreachable):
-        await oidc.fetch_key(token(), ISSUER)
+        await identity_provider.fetch_key(token(), ISSUER)
     server.close()
     assert asked == ["CONNECT id.example.com:443 HTTP/1.1"]
 
@@ -402,7 +406,7 @@ def test_a_command_gets_the_nonce_and_prints_the_token(tmp_path: Path) -> None:
     known = token()
     body = f"import os; assert os.environ['FIREDOOR_NONCE'] == '{NONCE}'; print('{known}')"
 
-    assert oidc.obtain(command(tmp_path, body), NONCE) == known
+    assert identity_provider.obtain(command(tmp_path, body), NONCE) == known
 
 
 @pytest.mark.parametrize(
@@ -415,15 +419,15 @@ def test_a_command_gets_the_nonce_and_prints_the_token(tmp_path: Path) -> None:
 )
 def test_a_command_that_gets_no_token_is_named(tmp_path: Path, body: str, reason: str) -> None:
     with pytest.raises(BadInput, match=f"FIREDOOR_OIDC_COMMAND: .*get token.py.*: {reason}"):
-        oidc.obtain(command(tmp_path, body), NONCE)
+        identity_provider.obtain(command(tmp_path, body), NONCE)
 
 
 @pytest.mark.parametrize("wrong", ["/no/such/command", "an 'open quote"])
 def test_a_command_that_cannot_be_run_is_named(wrong: str) -> None:
     with pytest.raises(BadInput, match=f"FIREDOOR_OIDC_COMMAND: {wrong}: it cannot be run"):
-        oidc.obtain(wrong, NONCE)
+        identity_provider.obtain(wrong, NONCE)
 
 
 def test_without_a_command_the_setting_is_named() -> None:
     with pytest.raises(BadInput, match="settings: FIREDOOR_OIDC_COMMAND"):
-        oidc.obtain(None, NONCE)
+        identity_provider.obtain(None, NONCE)
