@@ -7,8 +7,10 @@ import pytest
 
 from firedoor import policies, runbooks
 from firedoor.action import Action
+from firedoor.channel import Channel
 from firedoor.cli.main import PLACES, load
 from firedoor.discovery import find
+from firedoor.model.approval import Rule
 from firedoor.model.incident import StepState
 from firedoor.model.policy import Protected
 from firedoor.settings import Settings
@@ -18,6 +20,7 @@ PAGES = sorted([*HOUSE.glob("*.md"), *HOUSE.glob("docs/**/*.md")])
 
 PROSE = "\n".join(page.read_text() for page in PAGES)
 EXAMPLES = sorted(set(re.findall(r"^\$ (firedoor [^#|\n]*?) *(?:#.*|2>.*)?$", PROSE, re.MULTILINE)))
+PLACED = ("activities", "firedoor", "tests", "worker", "workflows")
 SOURCES = ("activities", "firedoor", "worker", "workflows")
 LOGGED = r'\blog(?:ger)?\.(?:info|warning|error|exception)\(\s*"([a-z_.]+)"'
 YAML = re.findall(r"^```yaml\n(.*?)^```", PROSE, re.MULTILINE | re.DOTALL)
@@ -49,12 +52,40 @@ def test_an_example_is_a_command_with_options_that_it_has(example: str) -> None:
     assert {word for word in words if word.startswith("--")} <= options
 
 
-@pytest.mark.parametrize("text", [text for text in YAML if text.startswith("responders:")])
+@pytest.mark.parametrize("text", [text for text in YAML if text.startswith("approvals:")])
 def test_an_example_of_a_policy_can_be_used(text: str) -> None:
     policy = policies.parse(text, "policy.yaml")
 
-    said = policy.model_dump(exclude_defaults=True)
+    assert policy.approvals
+    assert set(policy.channels) <= set(find("activities.records", Channel))
+
+
+def test_an_example_of_a_policy_protects_by_every_means_that_there_is() -> None:
+    (text,) = [text for text in YAML if "\nprotected:" in text]
+
+    said = policies.parse(text, "policy.yaml").model_dump(exclude_defaults=True)
     assert set(said["protected"]) == set(Protected.model_fields)
+
+
+def test_the_guide_knows_every_member_of_a_rule() -> None:
+    guide = (HOUSE / "docs/guides/approvals.md").read_text().partition("## Rules")[2]
+    table = guide.partition("## Voting")[0]
+
+    assert re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE) == list(Rule.model_fields)
+
+
+def test_the_guide_shows_every_member_of_a_rule_in_use() -> None:
+    (text,) = [text for text in YAML if text.startswith("approvals:") and "protected:" not in text]
+
+    rules = policies.parse(text, "policy.yaml").approvals
+    assert {member for rule in rules for member in rule.model_fields_set} == set(Rule.model_fields)
+
+
+def test_the_map_of_contributing_names_files_that_there_are() -> None:
+    drawn = (HOUSE / "CONTRIBUTING.md").read_text().partition("```\n")[2].partition("```")[0]
+    names = {path.name for place in PLACED for path in (HOUSE / place).rglob("*.py")}
+
+    assert set(re.findall(r"\b([a-z_]+\.py)\b", drawn)) <= names
 
 
 def test_the_guide_lists_every_event_of_the_log() -> None:

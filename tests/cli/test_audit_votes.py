@@ -122,12 +122,13 @@ def alter(file: Path, event: str, change: Callable[[Any], bool]) -> None:
     raise AssertionError(f"nothing to change in any {event}")
 
 
-def verify(directory: Path, number: str, who: str) -> bool:
-    """Ask ssh-keygen whether a word that was written is that of somebody."""
+def verify(directory: Path, number: str, who: str, at: str = "") -> bool:
+    """Ask ssh-keygen whether a word that was written is that of somebody, now or at a time."""
+    when = ("-O", f"verify-time={at}") if at else ()
     with (directory / f"{number}.json").open() as word:
         asked = subprocess.run(
             ["ssh-keygen", "-Y", "verify", "-n", "firedoor", "-f", "allowed_signers",
-             "-I", who, "-s", f"{number}.sig"],
+             "-I", who, "-s", f"{number}.sig", *when],
             stdin=word, cwd=directory, capture_output=True, text=True,
         )  # fmt: skip
     return asked.returncode == 0
@@ -187,7 +188,8 @@ async def test_ssh_keygen_alone_tells_good_words_from_bad(
     good = {number: verify(place, number, who) for number, who in spoken.items()}
     assert good == {"001": False, "003": True, "004": True, "005": True, "006": True}
     assert not verify(place, "004", "bob")
-    assert 'valid-before="21000101000000Z"' in (place / "allowed_signers").read_text()
+    assert verify(place, "005", "bob", "20991231Z")
+    assert not verify(place, "005", "bob", "21000102Z")
 
     word = json.loads((place / "004.json").read_text())
     (place / "004.json").write_text(json.dumps({**word, "answer": "deny"}))
@@ -306,26 +308,22 @@ async def test_incident_on_the_server_is_heard_while_it_is_open(
 
 
 async def test_what_aws_said_whose_word_it_is_is_checked_as_it_is_on_record(
-    cli: Cli, client: Client, world: World, room: str, until: Until, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    cli: Cli, lab: EmulatedAws, client: Client, world: World, room: str, until: Until,
+    tmp_path: Path,
 ) -> None:  # fmt: skip
-    with EmulatedAws() as aws:
-        for name, value in aws.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-        arn = boto3.client("sts").get_caller_identity()["Arn"]
-        rule = Rule(id="any", accepts=(Means.STS,), excludes=())
-        known_to = Roster(people={"alice": responder("alice", arns=(arn,))})
-        ask = step("close", "close_door", approval=Approval.ASK)
-        about = finding(subject=instance(room))
-        arrival = world.arrival(about, ask, roster=known_to, approvals=(rule,))
-        id = (await deliver(client, arrival)).incident
-        asking = await until(id, lambda known: known.status is Status.AWAITING_APPROVAL)
-        word = decision(asking, asking.steps[0]).word
-        proof = sts.make(boto3.Session(), "us-east-1", digest(word))
-        told: Ruling = await client.get_workflow_handle(id).execute_update(
-            "decide", signed_by(word, proof), result_type=Ruling
-        )
+    session = boto3.Session()
+    arn = session.client("sts").get_caller_identity()["Arn"]
+    rule = Rule(id="any", accepts=(Means.STS,), excludes=())
+    known_to = Roster(people={"alice": responder("alice", arns=(arn,))})
+    ask, about = step("close", "close_door", approval=Approval.ASK), finding(subject=instance(room))
+    arrival = world.arrival(about, ask, roster=known_to, approvals=(rule,))
+    id = (await deliver(client, arrival)).incident
+    asking = await until(id, lambda known: known.status is Status.AWAITING_APPROVAL)
+    word = decision(asking, asking.steps[0]).word
+    proof = sts.make(session, "us-east-1", digest(word))
+    told: Ruling = await client.get_workflow_handle(id).execute_update(
+        "decide", signed_by(word, proof), result_type=Ruling
+    )
     file = await export(client, id, tmp_path / "history.json")
 
     good = await cli("audit", "votes", "--json", str(file), **NOWHERE)
@@ -333,9 +331,9 @@ async def test_what_aws_said_whose_word_it_is_is_checked_as_it_is_on_record(
     bad = await cli("audit", "votes", "--json", str(file), **NOWHERE)
 
     assert told.accepted, told
-    (word_told,) = good.document[0]["words"]
-    assert (good.status, word_told["means"], word_told["key"]) == (0, "sts", arn)
-    assert word_told["doubt"] == "AWS was asked once, and cannot be asked again"
+    (heard,) = good.document[0]["words"]
+    assert (good.status, heard["means"], heard["key"]) == (0, "sts", arn)
+    assert heard["doubt"] == "AWS was asked once, and cannot be asked again"
     assert bad.status == 1
     assert bad.document[0]["words"][0]["problem"].endswith("under this incident's policy")
 
