@@ -93,7 +93,7 @@ class Record:
             if event.HasField("workflow_task_completed_event_attributes")
         ]
         self._asked = list(_answers(self._events))
-        self._left = _left(self._events[-1])
+        self._left = _left(self._events[-1]) if self.kind == INCIDENT else None
 
     def brought(self) -> Iterator[Brought]:
         """Yield the votes that an earlier run heard, then the words that this one did."""

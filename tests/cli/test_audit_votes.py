@@ -54,6 +54,7 @@ from worker.client import deliver
 Cli = Callable[..., Awaitable[Any]]
 Until = Callable[[str, Callable[[Incident], bool]], Awaitable[Incident]]
 
+HISTORIES = Path(__file__).parent.parent / "histories"
 NOWHERE = {"TEMPORAL_ADDRESS": "127.0.0.1:1"}
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -170,6 +171,18 @@ async def test_what_people_read_has_a_row_for_each_word(cli: Cli, history: Path)
     stranger = f"{key_of('mallory').fingerprint} is no key of alice"
     assert forged.endswith(f"{stranger}  refused: {stranger}")
     assert approved.split()[-3:] == [key_of("alice").fingerprint, "good", "accepted"]
+
+
+async def test_words_of_every_recorded_history_are_good_for_ever(cli: Cli) -> None:
+    recorded = sorted(str(file) for file in HISTORIES.glob("*.json"))
+
+    ended = await cli("audit", "votes", "--json", *recorded, **NOWHERE)
+
+    words = [word for heard in ended.document for word in heard["words"]]
+    assert (ended.status, ended.err) == (0, "")
+    assert {word["kind"] for word in words if word["accepted"]} == {
+        "decision", "ratification", "release", "close", "instruction",
+    }  # fmt: skip
 
 
 async def test_ssh_keygen_alone_tells_good_words_from_bad(
