@@ -26,6 +26,10 @@ SANDBOX = SandboxedWorkflowRunner(
         # What the workflows share holds no state, and need not be loaded again for each run.
         "workflows.calls",
         "workflows.visibility",
+        # They import their errors only when something is wrong with a signature or a token, and
+        # cryptography ends the process if it cannot.
+        "cryptography",
+        "jwt",
     ).with_import_notification_policy(
         Notify.WARN_ON_DYNAMIC_IMPORT | Notify.RAISE_ON_UNINTENTIONAL_PASSTHROUGH
     )
