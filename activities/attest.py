@@ -7,9 +7,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import beating
+from firedoor import evidence
 from firedoor.approvals import identity_provider, oidc, sts
 from firedoor.errors import FiredoorError
+from firedoor.evidence import Pin
+from firedoor.model.base import digest
 from firedoor.model.plan import Failure
+from firedoor.model.warrant import Vouched
 from firedoor.model.word import OidcToken, Question, StsRequest, Voucher
 
 
@@ -21,7 +25,10 @@ async def attest(question: Question) -> Voucher:
     worker cannot ask at all, but that will not change. To ask twice does no harm.
     """
     try:
-        return await beating(_ask(question))
+        voucher = await beating(_ask(question))
+        # Workers believe no workflow that says so, only what they find there.
+        vouched = Vouched(question=digest(question), voucher=voucher)
+        await asyncio.to_thread(evidence.pin, Pin.VOUCHER, vouched)
     except ValueError as error:
         return Voucher(problem=str(error))
     except FiredoorError as error:
@@ -31,6 +38,7 @@ async def attest(question: Question) -> Voucher:
             type=type(error).__name__,
             non_retryable=not error.retryable,
         ) from error
+    return voucher
 
 
 async def _ask(question: Question) -> Voucher:

@@ -80,7 +80,12 @@ async def measure(client: Client, rounds: int) -> Samples:
         client,
         task_queue=settings().task_queue,
         workflows=[*workflows(), Floor],
-        activities=[*activities_of(world.actions), claim, containment.give_back, touch],
+        activities=[
+            *activities_of(world.actions, world.archive),
+            claim,
+            containment.give_back,
+            touch,
+        ],
         workflow_runner=SANDBOX,
     ):
         samples: Samples = {}

@@ -8,10 +8,12 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,12 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from firedoor.errors import BadInput, FiredoorError, Unreachable
+from firedoor.model.base import Model, canonical, digest
 from firedoor.model.evidence import Evidence
 from firedoor.model.plan import Check
 from firedoor.settings import settings
+
+HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def keep(content: bytes, name: str, at: datetime) -> Evidence:
@@ -105,6 +110,36 @@ def recorded(plan_digest: str) -> tuple[Evidence, ...]:
     """
     content = _read(_uri(_record_place(plan_digest)))
     return tuple(Evidence.model_validate(entry) for entry in json.loads(content or b"[]"))
+
+
+class Pin(StrEnum):
+    """What is kept beside evidence so that workers know it for their own; and its directory."""
+
+    POLICY = "policies"
+    RUNBOOK = "runbooks"
+    VOUCHER = "vouchers"
+
+
+def pin(kind: Pin, value: Model) -> None:
+    """Keep a value under its digest, so that every worker can tell later that it is ours.
+
+    Raises `Unreachable` if the store does not take it.
+    """
+    _store(_pin_place(kind, digest(value)), canonical(value))
+
+
+def pinned(kind: Pin, name: str) -> bytes | None:
+    """Return the value with a digest, or None if this installation never had it.
+
+    Raises `Unreachable` if the store does not tell.
+    """
+    content = _read(_uri(_pin_place(kind, name))) if HEX.fullmatch(name) else None
+    whole = content is not None and hashlib.sha256(content).hexdigest() == name
+    return content if whole else None
+
+
+def _pin_place(kind: Pin, name: str) -> str:
+    return f"{kind}/{name}.json"
 
 
 def _record_place(plan_digest: str) -> str:

@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from firedoor.action import Action, Permissions, outstanding, restorable
 from firedoor.approvals import sshsig
+from firedoor.approvals.warrants import Archive
 from firedoor.channel import Channel
 from firedoor.model.action import Barrier, Nature
 from firedoor.model.approval import Rule
 from firedoor.model.base import Model
 from firedoor.model.evidence import Evidence
-from firedoor.model.finding import Cloud, Finding, Kind, Resource
+from firedoor.model.finding import Cloud, Finding, Kind, Resource, Severity
 from firedoor.model.incident import Arrival, Capability, Incident, StepRecord
 from firedoor.model.message import Delivered, Message, Occasion
 from firedoor.model.plan import (
@@ -43,6 +44,7 @@ from firedoor.model.policy import Policy
 from firedoor.model.responder import Key, Responder, Roster
 from firedoor.model.runbook import Approval, Runbook, Step
 from firedoor.model.warden import warden_id
+from firedoor.model.warrant import Warrant
 from firedoor.model.word import (
     Answer,
     Close,
@@ -172,6 +174,11 @@ def lay_out(home: Path, *names: str) -> Path:
     return home / names[0]
 
 
+def word_of(kind: type[W], incident: str, run: str, **members: object) -> W:
+    """Return a word of now."""
+    return kind.model_validate(_said(incident, run, datetime.now(UTC), members))
+
+
 def _word(incident: Incident, **members: object) -> dict[str, object]:
     # The clock of an incident can have been wound forward.
     at = max(datetime.now(UTC), incident.timeline[-1].at)
@@ -247,6 +254,11 @@ class World:
         self.tasks: tuple[str, ...] = ()  # what closing a door leaves for people
         self.fleets: dict[str, int] = {}  # what every room is one of
         self.board = Board()
+        self.policies: dict[str, Policy] = {}  # which the installation knows, by digest
+        self.runbooks: dict[str, Runbook] = {}
+        self.archive = Archive(
+            policy=self.policies.get, runbook=self.runbooks.get, vouched=lambda _: True
+        )
         self._lock = threading.Lock()
         self.actions = {
             "fake.close_door": Action(
@@ -306,12 +318,26 @@ class World:
 
         Further members are those of the policy.
         """
+        runbook, given = Runbook(id="test", title="Test", steps=steps), policy(**members)
+        self.policies[given.digest], self.runbooks[runbook.digest] = given, runbook
         return Arrival(
             finding=of,
-            runbook=Runbook(id="test", title="Test", steps=steps),
-            policy=policy(**members),
+            runbook=runbook,
+            policy=given,
             requester=requester,
             capabilities={s.id: self.capability(f"fake.{s.do}") for s in steps},
+        )
+
+    def warrant(self, plan: Plan, run: str) -> Warrant:
+        """Return the right to carry a plan out under standing authority."""
+        close = step("door", "close_door")
+        arrival = self.arrival(finding(), close)
+        return Warrant(
+            run=run,
+            policy=arrival.policy.digest,
+            runbook=arrival.runbook.digest,
+            severity=Severity.HIGH,
+            plans=(plan.digest,),
         )
 
     def capability(self, action: str) -> Capability:

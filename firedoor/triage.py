@@ -19,13 +19,14 @@ def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepReco
     is returned too, as one that is taken already and waits for less: harm that is done each minute
     does not wait because the first finding was milder.
     """
-    finding, runbook = arrival.finding, arrival.runbook
+    finding, runbook, digest = arrival.finding, arrival.runbook, arrival.runbook.digest
     records = list(taken)
     keys: dict[str, str] = {}  # the runbook's step id to the record that stands for it
     for step in runbook.steps:
         record = StepRecord(
             key=free_key(step.id, records),
             runbook=runbook.id,
+            runbook_digest=digest,
             step=step,
             capability=arrival.capabilities[step.id],
             needs=tuple(keys[need] for need in step.needs),

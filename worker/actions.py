@@ -1,11 +1,13 @@
 """Actions as activities: `aws.isolate_instance` becomes `aws.isolate_instance.plan` and so on."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
 
+import structlog
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -15,6 +17,8 @@ from activities.heartbeat import beating
 from activities.warden import admit
 from firedoor import guard
 from firedoor.action import Action
+from firedoor.approvals import warrants
+from firedoor.approvals.warrants import Archive, Unwarranted
 from firedoor.cloud import aws
 from firedoor.cloud.roles import Role, by_settings
 from firedoor.discovery import find
@@ -25,11 +29,15 @@ from firedoor.model.incident import Order, Work
 from firedoor.model.plan import Failure, Plan, Proof, Receipt, Target
 from firedoor.model.policy import Policy
 from firedoor.model.warden import Change
+from firedoor.model.warrant import Reopening, Undoing, Warrant
 from firedoor.settings import settings
+from worker.archive import ARCHIVE
 from worker.catalogue import policy
 from worker.performing import perform as in_thread
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 # Each action reads with several threads of its own; more actions at once only slow one another.
 THREADS = ThreadPoolExecutor(16, thread_name_prefix="action")
@@ -41,12 +49,17 @@ def activities() -> tuple[Callable[..., Any], ...]:
     return activities_of(find("activities", Action))
 
 
-def activities_of(actions: Mapping[str, Action]) -> tuple[Callable[..., Any], ...]:
-    """Return the activities of these actions."""
-    return tuple(made for id, action in actions.items() for made in _of(id, action))
+def activities_of(
+    actions: Mapping[str, Action], archive: Archive = ARCHIVE
+) -> tuple[Callable[..., Any], ...]:
+    """Return the activities of these actions.
+
+    `archive` knows the policies and runbooks that a plan may be carried out under.
+    """
+    return tuple(made for id, action in actions.items() for made in _of(id, action, archive))
 
 
-def _of(id: str, action: Action) -> list[Callable[..., Any]]:
+def _of(id: str, action: Action, archive: Archive) -> list[Callable[..., Any]]:
     is_held = action.nature is Nature.CONTAINMENT
 
     @activity.defn(name=f"{id}.plan")
@@ -65,6 +78,8 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:
     @activity.defn(name=f"{id}.apply")
     async def apply(work: Work) -> Receipt:
         if work.plan.calls:
+            if is_held:
+                await _require_right(id, work, archive, undoing=False)
             await _admitted(work.plan, lease=containment_id(work.plan) if is_held else "")
         return await perform(work, action.apply)
 
@@ -75,6 +90,7 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:
     @activity.defn(name=f"{id}.revert")
     async def revert(work: Work) -> Receipt:
         if work.plan.calls or work.plan.undo:
+            await _require_right(id, work, archive, undoing=True)
             await _admitted(work.plan, lease=containment_id(work.plan), gives_back=True)
         return await perform(work, action.revert)  # type: ignore[arg-type]
 
@@ -84,6 +100,36 @@ def _of(id: str, action: Action) -> list[Callable[..., Any]]:
         *([verify] if action.verify else []),
         *([revert] if action.revert else []),
     ]
+
+
+async def _require_right(id: str, work: Work, archive: Archive, *, undoing: bool) -> None:
+    """Refuse what nobody has a right to: a workflow is not believed that people want it."""
+    try:
+        await asyncio.to_thread(_check_right, id, work, archive, undoing=undoing)
+    except Unwarranted as why:
+        target = work.plan.target
+        log.error("warrant.missing", incident=target.incident, step=target.step, why=str(why))
+        raise ApplicationError(
+            f"no warrant: {why}",
+            Failure(attempt=activity.info().attempt),
+            type="Unwarranted",
+            non_retryable=True,
+        ) from why
+
+
+def _check_right(id: str, work: Work, archive: Archive, *, undoing: bool) -> None:
+    plan, now = work.plan, datetime.now(UTC)
+    if plan.action != id:
+        raise Unwarranted(f"the plan is one of {plan.action}")
+    match work.right:
+        case Warrant() as right if not undoing:
+            warrants.require_warrant(right, plan, archive, now)
+        case Undoing() as right if undoing:
+            warrants.require_undoing(right, plan, archive, now)
+        case Reopening() as right if undoing:
+            warrants.require_reopening(right, plan, archive, now)
+        case _:
+            raise Unwarranted("nobody has said that it may be done")
 
 
 async def _admitted(plan: Plan, **change: Any) -> None:

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from activities.attest import attest
-from firedoor.approvals.hearing import NotTheirs, needs_voucher, speaker
+from firedoor.approvals.hearing import NotTheirs, needs_voucher, question, speaker
 from firedoor.approvals.judge import speaks_out
-from firedoor.model.base import digest
 from firedoor.model.decision import Ruling
-from firedoor.model.word import Instruction, Question, Signed
+from firedoor.model.word import Instruction, Signed
 from worker.catalogue import policy
 
 
@@ -20,10 +19,7 @@ async def hear(said: Signed[Instruction]) -> Ruling:
     if not said.word.reason.strip():
         return Ruling(accepted=False, reason="it needs a reason")
     if needs_voucher(said):
-        about = Question(
-            attestation=said.attestation, digest=digest(said.word), issuers=roster.issuers
-        )
-        voucher = await attest(about)
+        voucher = await attest(question(said, roster))
     try:
         who = speaker(said, roster, datetime.now(UTC), voucher)
     except NotTheirs as why:

@@ -22,6 +22,7 @@ from firedoor.intake import chat, sqs
 from firedoor.model.finding import Finding
 from firedoor.settings import settings
 from firedoor.signing import load_private
+from worker import archive
 from worker.catalogue import arrival, catalogue, policy, require_people, roster
 from worker.client import bring, connect, deliver
 from worker.plugin import plugin
@@ -67,6 +68,7 @@ async def serve(*, with_intake: bool = True, stop: asyncio.Event | None = None) 
     # What cannot be used stops the worker here, not an incident later.
     catalogue(), policy()
     require_people()
+    await asyncio.to_thread(archive.keep)
     client = await connect(plugins=[plugin()], runtime=telemetry.runtime(settings().metrics))
     await _require_search_attributes(client)
     async with worker(client):

@@ -23,6 +23,7 @@ from firedoor.model.containment import (
 )
 from firedoor.model.incident import Work
 from firedoor.model.plan import Check, Plan, Proof, Receipt, Verdict
+from firedoor.model.warrant import Right, Undoing
 from workflows.calls import (
     PATIENCE,
     PATIENCE_TO_REVERT,
@@ -120,7 +121,8 @@ class ContainmentWorkflow:
             # changed it since.
             patience = PATIENCE[Nature.CONTAINMENT]
             try:
-                receipt = await self._act("apply", plan, Receipt, patience, claim.by)
+                right = claim.warrant
+                receipt = await self._act("apply", plan, Receipt, patience, claim.by, right)
             except ActivityError as error:
                 return self._not_applied(claim, error)
             if not any(plan.changes == applied.changes for applied in self._applied):
@@ -133,6 +135,8 @@ class ContainmentWorkflow:
 
     def _not_applied(self, claim: Claim, error: ActivityError) -> Grant:
         """Record that applying failed; what may have taken effect stays ours to take back."""
+        if kind(error) == "Unwarranted":  # whoever sent this, it is nobody's to hold
+            return Grant(kind=GrantKind.FAILED, lease=self.lease(), reason=reason(error))
         failed, answer = failure(error), ANSWERS.get(kind(error), GrantKind.FAILED)
         if answer is GrantKind.FAILED or not failed.changed_nothing:
             self._applied.append(claim.plan)
@@ -156,14 +160,22 @@ class ContainmentWorkflow:
                 by=claim.by,
                 term=claim.term,
                 until=now + claim.term if claim.term else None,
+                plan=claim.plan,
+                warrant=claim.warrant,
             )
             self._holders.append(holder)
 
     async def _act(
-        self, phase: str, plan: Plan, result: type[T], patience: timedelta, by: str = ""
+        self,
+        phase: str,
+        plan: Plan,
+        result: type[T],
+        patience: timedelta,
+        by: str = "",
+        right: Right | None = None,
     ) -> T:
         """Have workers that may act there do one phase of a plan."""
-        work = Work(plan=plan, by=by, applied=self._applied_at(plan))
+        work = Work(plan=plan, by=by, right=right, applied=self._applied_at(plan))
         return await call(
             f"{plan.action}.{phase}", work, result, patience, phase, queue=self._queue
         )
@@ -228,12 +240,13 @@ class ContainmentWorkflow:
         while self._applied and not self._holders:
             plan = self._applied[-1]
             try:
-                receipt = await self._act("revert", plan, Receipt, PATIENCE_TO_REVERT, back.by)
+                receipt = await self._act(
+                    "revert", plan, Receipt, PATIENCE_TO_REVERT, back.by, _right(back, holders)
+                )
             except ActivityError as error:
+                self._holders = holders  # what was not undone is held as before
                 held_back = kind(error) == "HeldBack"
-                if held_back:  # nothing was undone, so it is held as before
-                    self._holders = holders
-                else:
+                if not held_back and kind(error) != "Unwarranted":
                     self._state = LeaseState.FAILED
                 return Returned(
                     lease=self.lease(),
@@ -284,6 +297,16 @@ class ContainmentWorkflow:
 
     def _is_idle(self) -> bool:
         return not self._lock.locked() and workflow.all_handlers_finished()
+
+
+def _right(back: Return, holders: list[Holder]) -> Right | None:
+    """Return by what right a holder lets go: what people said, and by what right it held."""
+    if back.reopening is not None:
+        return back.reopening
+    mine = [h for h in holders if (h.incident, h.step) == (back.incident, back.step)]
+    if back.said is None or not mine or mine[0].warrant is None:
+        return None
+    return Undoing(warrant=mine[0].warrant, plan=mine[0].plan, said=back.said, voucher=back.voucher)
 
 
 # From bad to good: the proof of a lease is that of its worst plan.

@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from firedoor import telling
-from firedoor.approvals.hearing import NobodyAsked, NotTheirs, needs_voucher, remember
+from firedoor.approvals.hearing import NobodyAsked, NotTheirs, needs_voucher, question, remember
 from firedoor.approvals.judge import (
     Case,
     chosen,
@@ -23,8 +23,9 @@ from firedoor.approvals.judge import (
     unratified,
     waits,
 )
+from firedoor.approvals.reopening import OPEN_AGAIN, reopening
 from firedoor.model.action import Barrier, Nature
-from firedoor.model.base import canonical, digest
+from firedoor.model.base import canonical
 from firedoor.model.containment import (
     Claim,
     Grant,
@@ -55,13 +56,13 @@ from firedoor.model.incident import (
     state_of,
 )
 from firedoor.model.message import Delivered, Message, Occasion
-from firedoor.model.plan import Change, Plan, Proof, Receipt, Target, Verdict
+from firedoor.model.plan import Plan, Proof, Receipt, Target, Verdict
 from firedoor.model.policy import Autonomy
 from firedoor.model.runbook import Approval, Step
+from firedoor.model.warrant import Reopening, Warrant
 from firedoor.model.word import (
     Close,
     Decision,
-    Question,
     Ratification,
     Release,
     Signed,
@@ -95,8 +96,6 @@ LAST_RETRY = timedelta(minutes=15)
 
 # How often a term doubles for what comes back: 12 h become 16 days.
 MOST_DOUBLED = 5
-
-OPEN_AGAIN = "containment.open_again"
 
 # A task is work, not only a decision.
 TIME_FOR_A_TASK = timedelta(days=1)
@@ -132,6 +131,7 @@ class IncidentWorkflow:
         self._run = workflow.info().first_execution_run_id
         self._requester = carried.requester if carried else opening.arrival.requester
         self._policy = carried.policy if carried else opening.arrival.policy
+        self._policy_digest = self._policy.digest
         self._subject = opening.arrival.finding.subject
         self._opened_at = carried.opened_at if carried else workflow.now()
         self._findings = {f.id: f for f in carried.findings} if carried else {}
@@ -154,6 +154,7 @@ class IncidentWorkflow:
     async def run(self, opening: Opening) -> Incident:
         """Take every step that the findings call for, then watch until a person closes it."""
         if opening.carried is None:
+            self._tell("policy.pinned", detail=self._policy_digest)
             self._receive(opening.arrival)
         self._go_on()
         while not self._is_over():
@@ -393,21 +394,9 @@ class IncidentWorkflow:
 
     def _plan_opening(self, record: StepRecord) -> list[Plan]:
         """Return what letting go of a held step does: its plans the other way round."""
-        held = self._steps[str(record.params["opens"])]
+        held = self._held_for(record.key)
         plans = held.proposal.plans if held.proposal and held.leases else ()
-        return [
-            Plan(
-                action=OPEN_AGAIN,
-                target=plan.target.model_copy(update={"step": record.key, "at": workflow.now()}),
-                lease=plan.lease,
-                summary=f"Its term is over: open again what {held.key} closed. {plan.summary}",
-                changes=tuple(_reversed(change) for change in reversed(plan.changes)),
-                calls=plan.undo,
-                undo=plan.calls,
-                lost=plan.lost,
-            )
-            for plan in plans
-        ]
+        return [reopening(plan, record.key, workflow.now()) for plan in plans]
 
     async def _is_allowed(self, key: str, proposal: Proposal) -> bool:
         """Ask, unless the runbook gives standing authority or there is nothing to change.
@@ -415,9 +404,7 @@ class IncidentWorkflow:
         The policy can say that this runbook only plans in this account, or that it always asks.
         """
         record = self._steps[key]
-        # A person's own decision, even where nothing of it is a call of ours.
-        is_theirs = record.capability.nature in {Nature.TASK, Nature.RELEASE}
-        changes = is_theirs or any(plan.calls for plan in proposal.plans)
+        changes = _is_theirs(record) or any(plan.calls for plan in proposal.plans)
         autonomy = self._autonomy(record)
         asked = record.state is StepState.ASKING  # since before this run, so nothing overtakes that
         if changes and autonomy is Autonomy.SHADOW:
@@ -436,6 +423,8 @@ class IncidentWorkflow:
 
     def _authority(self, record: StepRecord) -> str:
         """Return by what standing authority nobody has to be asked before, or nothing."""
+        if _is_theirs(record):
+            return ""
         if record.step.approval is Approval.AUTO:
             return f"by runbook {record.runbook}"
         rule, severity = rule_for(record, self._policy), self._severity()
@@ -513,6 +502,7 @@ class IncidentWorkflow:
                 step=key,
                 plan=plan,
                 by=self._approver(key),
+                warrant=self._warrant(key, proposal),
                 term=proposal.term,
                 queue=self._queue(plan.target.subject),
             )
@@ -651,6 +641,23 @@ class IncidentWorkflow:
                 if key in self._stopped:
                     raise
 
+    def _warrant(self, key: str, proposal: Proposal) -> Warrant:
+        """Return by what right a step is carried out, for workers, who believe no workflow."""
+        record = self._steps[key]
+        voters = electorate(record, self._policy, self._requester)
+        return Warrant(
+            run=self._run,
+            policy=self._policy_digest,
+            runbook=record.runbook_digest,
+            severity=self._severity(),
+            requesters=voters.requesters,
+            tier=record.tier,
+            owners=voters.owners,
+            plans=tuple(plan.digest for plan in proposal.plans),
+            term=proposal.term,
+            votes=() if record.standing else tuple(v for v in record.votes if v.ruling.accepted),
+        )
+
     def _work(self, key: str, plan: Plan) -> Work:
         return Work(plan=plan, by=self._approver(key))
 
@@ -721,6 +728,7 @@ class IncidentWorkflow:
         new = StepRecord(
             key=free_key(f"{record.key}.{name}", tuple(self._steps.values())),
             runbook=record.runbook,
+            runbook_digest=record.runbook_digest,
             requester=record.requester,
             step=step,
             capability=Capability(action=action, nature=nature, barrier=Barrier.STARTED),
@@ -735,14 +743,32 @@ class IncidentWorkflow:
 
     async def _open_again(self, key: str) -> None:
         """Let go of what was held for its term, as a responder has just decided."""
-        held = self._steps[str(self._steps[key].params["opens"])]
-        by, why, pause = self._approver(key), self._last_word(key).reason, FIRST_RETRY
-        while problem := _held_back_by(await self._let_go(self._steps[held.key], by, why)):
+        held, pause = self._held_for(key), FIRST_RETRY
+        by, why = self._approver(key), self._last_word(key).reason
+        while problem := _held_back_by(
+            await self._let_go(self._steps[held.key], by, why, opener=key)
+        ):
             pause = await self._held_back(key, problem, pause)
             if key in self._stopped:
                 self._end(key, StepState.SKIPPED, CANCELLED)
                 return
         self._end(key, StepState.DONE, f"{held.key} is {self._steps[held.key].state}")
+
+    def _reopening(self, key: str, lease: str) -> Reopening | None:
+        """Return by what right a lease is given back at the end of its term."""
+        asked, held = self._steps[key].proposal, self._held_for(key).proposal
+        if asked is None or held is None:
+            return None
+        plan = next((plan for plan in held.plans if containment_id(plan) == lease), None)
+        opening = next((one for one in asked.plans if plan and one.lease == plan.lease), None)
+        if plan is None or opening is None:
+            return None
+        warrant = self._warrant(key, asked)
+        return Reopening(warrant=warrant, plan=plan, step=key, at=opening.target.at)
+
+    def _held_for(self, key: str) -> StepRecord:
+        """Return the step whose term is over, of the one that asks to open it again."""
+        return self._steps[str(self._steps[key].params["opens"])]
 
     # People
 
@@ -770,14 +796,10 @@ class IncidentWorkflow:
         # Those under way count, too: many at once must not become many activities.
         if self._refused + self._asked_whose >= MOST_REFUSED:
             return TOO_MANY
-        question = Question(
-            attestation=said.attestation,
-            digest=digest(said.word),
-            issuers=self._policy.roster.issuers,
-        )
+        about = question(said, self._policy.roster)
         self._asked_whose += 1
         try:
-            return await call("approvals.attest", question, Voucher, PATIENCE_TO_ASK, "whose word")
+            return await call("approvals.attest", about, Voucher, PATIENCE_TO_ASK, "whose word")
         except ActivityError as error:
             return Voucher(problem=reason(error))
         finally:
@@ -851,14 +873,16 @@ class IncidentWorkflow:
         return ruling.accepted or len(canonical(said)) <= LONGEST_REFUSED
 
     async def _release(self, said: Signed[Release]) -> Released:
-        ruling = may_release(said, self._case(), await self._vouched(said))
+        voucher = await self._vouched(said)
+        ruling = may_release(said, self._case(), voucher)
         self._hear("release.asked" if ruling.accepted else "release.refused", said, ruling)
         if not ruling.accepted:
             return Released(ruling=ruling)
         release = said.word
         holding = [step for step in chosen(release, tuple(self._steps.values())) if step.leases]
+        by, why = said.word.by, said.word.reason
         answers = await asyncio.gather(
-            *(self._let_go(step, release.by, release.reason) for step in holding)
+            *(self._let_go(step, by, why, said=said, voucher=voucher) for step in holding)
         )
         given_back = [one for answer in answers for one in answer if not one.problem]
         return Released(
@@ -867,8 +891,20 @@ class IncidentWorkflow:
             still_held=tuple(h.incident for one in given_back for h in one.lease.holders),
         )
 
-    async def _let_go(self, record: StepRecord, by: str, why: str) -> list[Returned]:
-        """Give the leases of a step back; return the answers."""
+    async def _let_go(
+        self,
+        record: StepRecord,
+        by: str,
+        why: str,
+        *,
+        said: Signed[Release] | None = None,
+        voucher: Voucher | None = None,
+        opener: str = "",
+    ) -> list[Returned]:
+        """Give the leases of a step back; return the answers.
+
+        `opener` is the step that asked for it at the end of its term.
+        """
         answers: list[Returned] = []
         for lease in record.leases:
             back = Return(
@@ -877,6 +913,9 @@ class IncidentWorkflow:
                 step=record.key,
                 by=by,
                 reason=why,
+                said=said,
+                voucher=voucher,
+                reopening=self._reopening(opener, lease) if opener else None,
             )
             try:
                 returned = await call(
@@ -1054,16 +1093,17 @@ class IncidentWorkflow:
         return [*self._tasks.values(), *self._reminders.values(), *self._messages]
 
 
+def _is_theirs(record: StepRecord) -> bool:
+    """Whether it is a person's own decision, even where nothing of it is a call of ours."""
+    return record.capability.nature in {Nature.TASK, Nature.RELEASE}
+
+
 def _term(step: Step, plans: tuple[Plan, ...]) -> timedelta | None:
     """Return how long to hold: longer each time that the same comes back."""
     if step.term is None:
         return None
     times = max((plan.held_before for plan in plans), default=0)
     return step.term * (1 << min(times, MOST_DOUBLED))
-
-
-def _reversed(change: Change) -> Change:
-    return change.model_copy(update={"before": change.after, "after": change.before})
 
 
 def _broken(task: asyncio.Task[None]) -> bool:

@@ -15,6 +15,7 @@ from firedoor.model.word import (
     Heard,
     Means,
     OidcToken,
+    Question,
     Relayed,
     Signed,
     SshSignature,
@@ -79,6 +80,11 @@ def speaker(
 def needs_voucher(said: Signed[Any]) -> bool:
     """Tell whether somebody else has to be asked whose word it is."""
     return isinstance(said.attestation, OidcToken | StsRequest)
+
+
+def question(said: Signed[Any], roster: Roster) -> Question:
+    """Return what to ask about a word of which others have to tell whose it is."""
+    return Question(attestation=said.attestation, digest=digest(said.word), issuers=roster.issuers)
 
 
 def require_new(word: Word, spent: Iterable[Heard]) -> None:

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from firedoor.model.base import Model, UtcDatetime
 from firedoor.model.plan import Plan, Proof, Receipt
+from firedoor.model.warrant import Reopening, Warrant
+from firedoor.model.word import Release, Signed, Voucher
 
 
 class Claim(Model):
@@ -16,6 +18,7 @@ class Claim(Model):
     step: str
     plan: Plan
     by: str = Field(default="", description="who approved it; nobody under standing authority")
+    warrant: Warrant | None = Field(default=None, description="by what right, for the worker")
     term: timedelta | None = Field(default=None, description="after it people are asked again")
     queue: str = Field(default="", description="of the workers that may act there; none: our own")
     attempt: int = Field(
@@ -32,6 +35,8 @@ class Holder(Model):
     by: str = ""
     term: timedelta | None = None
     until: UtcDatetime | None = Field(default=None, description="when people are asked again")
+    plan: Plan
+    warrant: Warrant | None = Field(default=None, description="by what right it is held")
 
 
 class LeaseState(StrEnum):
@@ -86,6 +91,9 @@ class Return(Model):
     step: str
     by: str
     reason: str
+    said: Signed[Release] | None = Field(default=None, description="whose word it is")
+    voucher: Voucher | None = None
+    reopening: Reopening | None = Field(default=None, description="if it is the end of a term")
 
 
 class Returned(Model):

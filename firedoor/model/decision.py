@@ -20,8 +20,19 @@ class Proposal(Model):
 
     @property
     def digest(self) -> str:
-        """What a decision is bound to."""
-        return digest(self)
+        """What a decision is bound to: the step, the digests of its plans, and the term."""
+        return proposal_digest(self.step, tuple(plan.digest for plan in self.plans), self.term)
+
+
+class _Put(Model):
+    step: str
+    plans: tuple[str, ...]
+    term: timedelta | None
+
+
+def proposal_digest(step: str, plans: tuple[str, ...], term: timedelta | None) -> str:
+    """Return what a decision on plans with these digests is bound to."""
+    return digest(_Put(step=step, plans=plans, term=term))
 
 
 class Ruling(Model):

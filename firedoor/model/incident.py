@@ -12,6 +12,7 @@ from firedoor.model.finding import Finding, Subject
 from firedoor.model.plan import Plan, Proof, Receipt, Target, Verdict
 from firedoor.model.policy import Policy
 from firedoor.model.runbook import Runbook, Step
+from firedoor.model.warrant import Right
 from firedoor.model.word import Heard
 
 
@@ -48,6 +49,9 @@ class Work(Model):
 
     plan: Plan
     by: str = Field(default="", description="who approved it; nobody under standing authority")
+    right: Right | None = Field(
+        default=None, description="for applying and reverting; reading needs none"
+    )
     applied: UtcDatetime | None = Field(
         default=None, description="when it was applied, for verifying: silence counts from here on"
     )
@@ -108,6 +112,7 @@ SUCCEEDED = frozenset({StepState.PROVEN, StepState.UNPROVEN, StepState.DRIFTED, 
 class StepRecord(Model):
     """One step of one incident, with all that happened in it."""
 
+    runbook_digest: str = Field(default="", description="of the runbook as it is pinned")
     key: str = Field(description="the runbook's step id, with #2 … where it was taken again")
     runbook: str
     requester: str = Field(default="", description="who handed the finding over that calls for it")

@@ -7,11 +7,12 @@ import pytest
 from firedoor.approvals.limits import admit, pause, resume
 from firedoor.model.decision import Ruling
 from firedoor.model.policy import Limits
-from firedoor.model.warden import Change, Instruction, Warden
-from firedoor.testing import NOW
+from firedoor.model.warden import Change, Warden
+from firedoor.model.word import Order
+from firedoor.testing import NOW, instruction
 
-STOP = Instruction(by="alice", reason="the wrong account")
-GO = Instruction(by="alice", reason="checked")
+STOP = instruction("q", Order.PAUSE, "the wrong account").word
+GO = instruction("q", Order.RESUME, "checked").word
 
 
 def change(lease: str = "containment/one", **members: object) -> Change:
@@ -81,7 +82,7 @@ def test_one_of_a_fleet_can_always_be_contained() -> None:
 
 
 def test_as_many_as_a_person_said_go_beyond_the_limits() -> None:
-    more = Instruction(by="alice", reason="it is real", beyond=1)
+    more = instruction("q", Order.RESUME, "it is real", beyond=1).word
     warden = resume(after(change("a"), change("b")), more)
     warden, first = admit(warden, change("c"), NOW)
     _, second = admit(warden, change("d"), NOW)

@@ -93,7 +93,7 @@ async def client(
         client,
         task_queue=queue,
         workflows=workflows(),
-        activities=[*activities_of(world.actions), *PLATFORM],
+        activities=[*activities_of(world.actions, world.archive), *PLATFORM],
         workflow_runner=SANDBOX,
     ):
         yield client

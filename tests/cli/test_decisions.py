@@ -11,6 +11,7 @@ from typing import Any
 from temporalio.client import Client
 
 from firedoor.model.incident import Incident, Status, StepRecord, StepState
+from firedoor.model.word import SshSignature
 from firedoor.testing import World, decision
 
 FIREDOOR = Path(sysconfig.get_path("scripts")) / "firedoor"
@@ -40,7 +41,7 @@ async def test_approval_is_bound_to_what_was_shown(
     assert (ended.status, ended.out.splitlines()[-1], ended.err) == (0, "close: approved", "")
     assert (record.state, world.doors[room]) == (StepState.PROVEN, "closed")
     assert (vote.word.plan_digest, vote.word.reason) == (record.plan_digest, "hostile")
-    assert vote.said.attestation.signature.startswith("-----BEGIN SSH SIGNATURE-----")
+    assert isinstance(vote.said.attestation, SshSignature)
     assert record.plan_digest in ended.out
 
 

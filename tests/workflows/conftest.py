@@ -72,7 +72,7 @@ async def client(
         task_queue=task_queue,
         workflows=workflows(),
         activities=[
-            *activities_of(world.actions),
+            *activities_of(world.actions, world.archive),
             *channels.activities_of({"board": world.board.channel}),
             *PLATFORM,
         ],

@@ -282,7 +282,9 @@ async def test_what_was_done_is_asked_about_again_until_somebody_speaks(
     assert board.messages[1].text == "This is overdue."
 
     late = await now(handle)
-    no = kit.ratification(late, door(late), Answer.DENY, by="ann", reason="our scanner")
+    in_time = {"expires_at": late.timeline[-1].at + timedelta(hours=3)}
+    said = {"by": "ann", "reason": "our scanner", **in_time}
+    no = kit.ratification(late, door(late), Answer.DENY, **said)
     assert (await bring(handle, "ratify", no)).accepted
     disowned = await now(handle)
     assert (door(disowned).ratified, told(disowned, "step.disowned")) == (False, ["our scanner"])

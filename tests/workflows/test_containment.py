@@ -29,7 +29,8 @@ from firedoor.model.containment import (
 from firedoor.model.finding import Resource
 from firedoor.model.plan import Plan, Target, Verdict
 from firedoor.model.warden import Warden, warden_id
-from firedoor.model.word import Order
+from firedoor.model.warrant import Warrant
+from firedoor.model.word import Order, Release
 from firedoor.settings import settings
 from firedoor.testing import NOW, World, instance
 
@@ -39,9 +40,14 @@ def room() -> Resource:
     return instance(f"i-{uuid4().hex[:17]}")
 
 
+WARRANTS: dict[str, Warrant] = {}
+RUN = "run"
+
+
 def planned(world: World, room: Resource, incident: str) -> Plan:
     target = Target(subject=room, incident=incident, step="door", at=NOW)
     (plan,) = world.actions["fake.close_door"].plan(target, None, None)
+    WARRANTS[plan.digest] = world.warrant(plan, RUN)
     return plan
 
 
@@ -49,7 +55,7 @@ async def acquire(client: Client, plan: Plan) -> Grant:
     lease = containment_id(plan)
     grant: Grant = await client.execute_update_with_start_workflow(
         "acquire",
-        Claim(incident=plan.target.incident, step="door", plan=plan),
+        Claim(incident=plan.target.incident, step="door", plan=plan, warrant=WARRANTS[plan.digest]),
         start_workflow_operation=WithStartWorkflowOperation(
             "Containment",
             Holding(id=lease),
@@ -75,7 +81,14 @@ async def admitted(client: Client, queue: str, plan: Plan) -> None:
 
 
 async def give_back(client: Client, lease: str, incident: str) -> Returned:
-    back = Return(lease=lease, incident=incident, step="door", by="alice", reason="over")
+    back = Return(
+        lease=lease,
+        incident=incident,
+        step="door",
+        by="alice",
+        reason="over",
+        said=kit.signed(kit.word_of(Release, incident, RUN)),
+    )
     returned: Returned = await client.get_workflow_handle(lease).execute_update(
         "give_back", back, result_type=Returned
     )

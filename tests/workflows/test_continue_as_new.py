@@ -65,7 +65,7 @@ async def test_long_lived_incident_and_containment_carry_everything_over(
         client,
         task_queue=task_queue,
         workflows=workflows(),
-        activities=[*activities_of(world.actions), *PLATFORM],
+        activities=[*activities_of(world.actions, world.archive), *PLATFORM],
         workflow_runner=SANDBOX,
     ):
         for number in range(40):

@@ -741,7 +741,9 @@ async def test_account_with_workers_of_its_own_is_acted_on_by_them(
     theirs = f"{task_queue}-theirs"
     accounts = {f"{fire.account}/{fire.region}": {"task_queue": theirs}}
     arrival = world.arrival(fire, step("door", "close_door"), accounts=accounts)
-    async with Worker(client, task_queue=theirs, activities=activities_of(world.actions)):
+    async with Worker(
+        client, task_queue=theirs, activities=activities_of(world.actions, world.archive)
+    ):
         handle = await started(client, arrival)
         await until(handle, at_rest)
         (lease,) = one(await until(handle, at_rest), "door").leases

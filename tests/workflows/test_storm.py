@@ -36,7 +36,7 @@ async def test_incidents_that_wait_for_containments_leave_hands_for_their_action
             clocks.client,
             task_queue=task_queue,
             workflows=workflows(),
-            activities=[*activities_of(world.actions), *PLATFORM],
+            activities=[*activities_of(world.actions, world.archive), *PLATFORM],
             workflow_runner=SANDBOX,
             max_concurrent_activities=SLOTS,
         ):

@@ -49,7 +49,7 @@ async def test_rule_16_vote_right_after_a_kill_and_a_query_replays(
     address = client.service_client.config.target_host
     world.gates["photograph"] = threading.Event()
     steps = (step("photo", "photograph"), step("door", "close_door", approval=Approval.ASK))
-    doing = [*activities_of(world.actions), *PLATFORM]
+    doing = [*activities_of(world.actions, world.archive), *PLATFORM]
     with clocks.with_time_skipping_disabled():  # type: ignore[attr-defined]
         async with Worker(client, task_queue=task_queue, activities=doing):
             deciding = subprocess.Popen([sys.executable, "-c", ELSEWHERE, address, task_queue])
