@@ -131,12 +131,13 @@ def test_whoever_is_trusted_may_begin_sessions_all_the_same(
 def test_narrowed_trust_leaves_the_session_that_began_before_it_was(scene: Scene, aws: Aws) -> None:
     plan = planned(role(scene), aws, narrow_trust=True)
     apply(plan, aws)
+    applied = datetime.now(UTC)
 
     state, until, is_open = residual(verify(plan, aws), "new sessions")
 
     assert (is_open, "works on" in state) == (True, True)
     assert until is not None
-    assert timedelta(minutes=59) < until - NOW < timedelta(minutes=65)
+    assert timedelta(minutes=59) < until - applied < timedelta(minutes=65)
 
 
 def test_narrowed_trust_with_a_margin_leaves_nothing(scene: Scene, aws: Aws) -> None:
