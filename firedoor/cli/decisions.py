@@ -114,9 +114,10 @@ def ratify(
     proof: Proof = Means.SSH,
     json: Json = False,
 ) -> None:
-    """Speak on what was done under standing authority, before anybody was asked.
+    """Speak on what was done before anybody was asked.
 
-    Until that is done, the incident cannot be closed. To deny undoes nothing: `release` does.
+    That is what was done under standing authority. Until somebody speaks, the incident cannot be
+    closed. To deny undoes nothing: `release` does.
     """
     answer = Answer.DENY if disown else Answer.APPROVE
     _decide(Wish(Ratification, answer, id, step, reason, digest, proof), yes=yes, json=json)
@@ -129,7 +130,10 @@ def pending(
     ] = False,
     json: Json = False,
 ) -> None:
-    """List what waits for your decision, the most urgent first."""
+    """List what waits for your decision.
+
+    The most urgent comes first.
+    """
     found = remote.run(_pending(everybody=everybody))
     if json:
         document(found)
