@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -26,6 +27,7 @@ from firedoor.model.word import (
     StsRequest,
     Voucher,
 )
+from firedoor.settings import settings
 
 DIGEST = "a" * 64
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -52,6 +54,13 @@ async def issuer() -> AsyncIterator[Issuer]:
     home = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield Issuer(issuer=home, audience="firedoor")
     await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where workers keep what they were answered."""
+    monkeypatch.setenv("FIREDOOR_HOME", str(tmp_path))
+    settings.cache_clear()
 
 
 def token(issuer: Issuer, **changed: Any) -> OidcToken:
