@@ -113,6 +113,11 @@ MOST_REFUSED = 50
 LONGEST_REFUSED = 8192  # bytes
 TOO_MANY = Voucher(problem="too many words were refused here: sign with an SSH key")
 
+# How many words by signal are looked at in one turn during a flood: a turn that takes seconds is
+# taken for a deadlock, and would be tried again for ever. Updates are let in by the server, few at
+# a time, so that they come through.
+MOST_AT_ONCE = 200
+
 
 @workflow.defn(name="Incident")
 class IncidentWorkflow:
@@ -146,6 +151,8 @@ class IncidentWorkflow:
         self._refused = carried.refused if carried else 0
         self._spent = carried.spent if carried else ()
         self._asked_whose = 0  # words of which others are asked at this time whose they are
+        self._turn = workflow.now()
+        self._at_once = 0  # words by signal in this turn, during a flood
         self._close: Close | None = None
         self._closed_at: datetime | None = None
         self._published: tuple[Any, ...] = ()
@@ -180,8 +187,9 @@ class IncidentWorkflow:
 
     @workflow.signal(description="Approve or deny, without waiting for the answer")
     async def vote(self, said: Signed[Decision]) -> None:
-        """Rule on a vote that chat or automation brings."""
-        await self._vote(said)
+        """Rule on a vote that chat or automation brings, if a flood leaves the time."""
+        if not self._is_swamped():
+            await self._vote(said)
 
     @workflow.update(description="Approve or deny what was done under standing authority")
     async def ratify(self, said: Signed[Ratification]) -> Ruling:
@@ -814,13 +822,25 @@ class IncidentWorkflow:
         except NotTheirs as why:
             raise ApplicationError(f"refused: {why}", type="Refused") from why
 
+    def _is_swamped(self) -> bool:
+        """Whether too many words came at once for all to be looked at; then this one is counted."""
+        if self._refused < MOST_REFUSED:
+            return False
+        if self._turn != workflow.now():
+            self._turn, self._at_once = workflow.now(), 0
+        self._at_once += 1
+        if self._at_once <= MOST_AT_ONCE:
+            return False
+        self._refused += 1
+        return True
+
     async def _vote(self, said: Signed[Any]) -> Ruling:
         """Rule on a decision or a ratification, and do as it says once enough have said so."""
         voucher = await self._vouched(said)
-        word, name = said.word, said.digest
+        word = said.word
         record = self._steps.get(word.step)
         for vote in record.votes if record else ():
-            if vote.said.digest == name and vote.ruling.accepted:
+            if vote.ruling.accepted and vote.said == said:
                 return vote.ruling  # the same vote, brought a second time
         ruling, who = judge(said, self._case(), voucher)
         event = f"vote.{word.answer}" if ruling.accepted else "vote.refused"

@@ -13,6 +13,7 @@ from firedoor.cli._voice import Proof, say, word
 from firedoor.cli.arguments import Id, Reason, Step, Yes
 from firedoor.cli.output import (
     Json,
+    complain,
     confirm,
     document,
     line,
@@ -262,7 +263,9 @@ def _told(vote: Vote, ruling: Ruling) -> dict[str, Any]:
 async def _pending(*, everybody: bool) -> list[dict[str, Any]]:
     client = await remote.connect()
     with progress("reading what waits"):
-        incidents = [await remote.read(client, id) for id in await remote.awaiting(client)]
+        incidents, unread = await remote.read_all(client, await remote.awaiting(client))
+    for id in unread:
+        complain(f"{id} waits for people, and no worker tells for what")
     found = [
         _waiting(incident, record)
         for incident in incidents

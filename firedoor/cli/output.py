@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,6 +61,11 @@ def record(value: Any) -> None:
 def line(text: str) -> None:
     """Print one line for people."""
     _write(clean(text))
+
+
+def complain(text: str) -> None:
+    """Say something on standard error that does not end the command."""
+    sys.stderr.write(f"firedoor: {one_line(text)}\n")
 
 
 def one_line(text: str) -> str:
@@ -135,6 +141,8 @@ def _plain(value: Any) -> Any:
         return _plain(value._asdict())
     if isinstance(value, dict):
         return {str(key): _plain(member) for key, member in value.items()}
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [_plain(member) for member in value]
     return value

@@ -23,17 +23,21 @@ from temporalio.service import RPCError, RPCStatusCode
 from firedoor.errors import BadInput, FiredoorError, Refused, Unreachable
 from firedoor.model.base import Model
 from firedoor.model.incident import Arrival, Incident
+from firedoor.settings import settings
 from worker import client as clients
 
 T = TypeVar("T")
 
 INCIDENTS = "WorkflowType = 'Incident'"
+OPEN = "ExecutionStatus = 'Running'"
 PREFIX = "incident/"
 CONTAINMENT = "containment/"
 
 # A server that is there answers within milliseconds, and a worker well below a second.
 PATIENCE = timedelta(seconds=10)
 PATIENCE_WITH_WORKER = timedelta(seconds=15)
+
+AT_ONCE = 20  # incidents that are read side by side
 
 _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
@@ -89,8 +93,9 @@ async def find(client: Client, wanted: str) -> str:
 
 
 async def awaiting(client: Client) -> list[str]:
-    """Return the ids of the open incidents in which something waits for people."""
-    query = f"{INCIDENTS} AND ExecutionStatus = 'Running' AND FiredoorAwaiting = true"
+    """Return the ids of this installation's incidents in which something waits for people."""
+    ours = settings().task_queue.replace("'", "''")
+    query = f"{INCIDENTS} AND TaskQueue = '{ours}' AND {OPEN} AND FiredoorAwaiting = true"
     return [found.id async for found in client.list_workflows(query, rpc_timeout=PATIENCE)]
 
 
@@ -104,6 +109,22 @@ async def read(client: Client, id: str) -> Incident:
         handle = client.get_workflow_handle(id, result_type=Incident)
         ended: Incident = await handle.result(rpc_timeout=PATIENCE)
         return ended
+
+
+async def read_all(client: Client, ids: Sequence[str]) -> tuple[list[Incident], list[str]]:
+    """Return incidents as they stand, and the ids of those that no worker tells of."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(id: str) -> Incident | None:
+        async with turns:
+            try:
+                return await read(client, id)
+            except (Refused, Unreachable):
+                return None
+
+    read_ones = await asyncio.gather(*map(one, ids))
+    found = [incident for incident in read_ones if incident is not None]
+    return found, [id for id, one in zip(ids, read_ones, strict=True) if one is None]
 
 
 async def ask(client: Client, id: str, query: str, result: type[T]) -> T:
@@ -177,7 +198,7 @@ def complete(incomplete: str) -> list[str]:
 
 async def _complete(incomplete: str) -> list[str]:
     client = await connect()
-    query = f"{INCIDENTS} AND ExecutionStatus = 'Running'"
+    query = f"{INCIDENTS} AND {OPEN}"
     ids = [
         found.id async for found in client.list_workflows(query, limit=1000, rpc_timeout=PATIENCE)
     ]

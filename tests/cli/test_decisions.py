@@ -11,8 +11,10 @@ from typing import Any
 from temporalio.client import Client
 
 from firedoor.model.incident import Incident, Status, StepRecord, StepState
+from firedoor.model.runbook import Approval
 from firedoor.model.word import SshSignature
-from firedoor.testing import World, decision
+from firedoor.testing import RESPONDER, World, decision, finding, instance, lay_out, roster, step
+from worker.client import deliver
 
 FIREDOOR = Path(sysconfig.get_path("scripts")) / "firedoor"
 
@@ -159,4 +161,74 @@ async def test_interrupt_at_the_question_ends_it_at_once(
     status, _ = await at_terminal(b"\x03", "approve", room, "--reason", "hostile")
 
     assert status == 130
+    assert (await step_of(client, incident)).votes == ()
+
+
+async def test_pending_lists_what_waits_for_whoever_sits_here(
+    cli: Cli, client: Client, incident: str, room: str
+) -> None:
+    record = await step_of(client, incident)
+
+    listed, told = await cli("pending"), await cli("pending", "--json")
+
+    (row,) = [line for line in listed.out.splitlines() if room in line]
+    assert row.split()[1:4] == ["close", "decision", "alone"]
+    (one,) = [one for one in told.document if one["incident"] == incident]
+    assert (one["needed"], one["plan_digest"]) == (1, record.plan_digest)
+    assert record.deadline is not None
+    assert one["until"] == record.deadline.isoformat()
+
+
+async def test_nothing_is_pending_after_the_vote(cli: Cli, incident: str, room: str) -> None:
+    await cli("deny", incident, "--yes", "--reason", "ours")
+
+    assert room not in (await cli("pending", "--all")).out
+
+
+async def test_what_was_done_unasked_is_pending_until_it_is_ratified(
+    cli: Cli, client: Client, until: Until, world: World, room: str
+) -> None:
+    unasked = world.arrival(finding(subject=instance(room)), step("close", "close_door"))
+    delivery = await deliver(client, unasked)
+    await until(delivery.incident, lambda known: known.status is Status.CONTAINED)
+    before = await cli("pending")
+    await cli("release", room, "--yes", "--reason", "over")
+    early = await cli("close", room, "--reason", "over")
+
+    ended = await cli("ratify", room, "--yes", "--reason", "right so")
+
+    assert "ratification" in next(line for line in before.out.splitlines() if room in line)
+    assert early.err.endswith("`firedoor ratify` it first\n")
+    assert (ended.status, ended.out.splitlines()[-1]) == (0, "close: approved")
+    assert room not in (await cli("pending", "--all")).out
+
+
+async def test_how_many_more_have_to_approve_is_said(
+    cli: Cli, client: Client, until: Until, world: World, room: str
+) -> None:
+    two = {"id": "two", "quorum": 2}
+    team = {"roster": roster(RESPONDER, "bob"), "approvals": (two,)}
+    close = step("close", "close_door", approval=Approval.ASK)
+    await deliver(client, world.arrival(finding(subject=instance(room)), close, **team))
+
+    ended = await cli("approve", room, "--yes", "--reason", "hostile")
+    again = await cli("approve", room, "--yes", "--reason", "hostile")
+
+    assert (ended.status, ended.out.splitlines()[-1]) == (0, "close: approved; 1 more needed")
+    assert "may still vote: bob" in (await cli("show", room, "--plan")).out
+    assert (again.status, again.err) == (1, "firedoor: the vote on close was refused\n")
+    assert again.out.splitlines()[-1] == "close: refused: alice has voted so already"
+
+
+async def test_agent_without_the_key_sends_nothing(
+    cli: Cli, client: Client, incident: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    key = lay_out(other, "bob")
+
+    ended = await cli("approve", incident, "--yes", "--reason", "x", FIREDOOR_KEY=str(key))
+
+    assert ended.status == 2
+    assert (ended.err.count("\n"), str(key) in ended.err) == (1, True)
     assert (await step_of(client, incident)).votes == ()
