@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from firedoor import telling
@@ -186,10 +187,13 @@ class IncidentWorkflow:
         return await self._vote(said)
 
     @workflow.signal(description="Approve or deny, without waiting for the answer")
-    async def vote(self, said: Signed[Decision]) -> None:
-        """Rule on a vote that chat or automation brings, if a flood leaves the time."""
-        if not self._is_swamped():
-            await self._vote(said)
+    async def vote(self, said: RawValue) -> None:
+        """Rule on a vote that chat or automation brings, if a flood leaves the time.
+
+        It comes unread: to read thousands at once takes longer than a turn may last.
+        """
+        if not self._is_swamped() and (vote := _read(said)):
+            await self._vote(vote)
 
     @workflow.update(description="Approve or deny what was done under standing authority")
     async def ratify(self, said: Signed[Ratification]) -> Ruling:
@@ -1145,6 +1149,17 @@ def _held_back_by(answers: list[Returned]) -> str:
 
 def _holds(grant: Grant, incident: str, step: str) -> bool:
     return any((h.incident, h.step) == (incident, step) for h in grant.lease.holders)
+
+
+def _read(said: RawValue) -> Signed[Decision] | None:
+    """Return a vote, or None if it is none."""
+    converter = workflow.payload_converter()
+    try:
+        vote: Signed[Decision] = converter.from_payload(said.payload, Signed[Decision])
+    except (KeyError, RuntimeError, ValueError):
+        workflow.logger.warning("vote.unreadable")
+        return None
+    return vote
 
 
 def _words(proposal: Proposal) -> str:
