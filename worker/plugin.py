@@ -23,9 +23,12 @@ SANDBOX = SandboxedWorkflowRunner(
         # Values must have one class on both sides of the sandbox, or isinstance fails.
         "firedoor",
         "activities",
-        # What the workflows share holds no state, and need not be loaded again for each run.
+        # The parts of workflows hold no state of their own, and need not be loaded for each run.
+        "workflows.book",
+        "workflows.bulletin",
         "workflows.calls",
         "workflows.visibility",
+        "workflows.voices",
         # They import their errors only when something is wrong with a signature or a token, and
         # cryptography ends the process if it cannot.
         "cryptography",

@@ -220,6 +220,9 @@ class Incident(Model):
     policy: Policy
     steps: tuple[StepRecord, ...] = ()
     timeline: tuple[Entry, ...] = ()
+    stopped: tuple[str, ...] = Field(
+        default=(), description="keys of steps that a cancellation found on their way"
+    )
     refused: int = Field(default=0, description="words that were refused, those not on record too")
     spent: tuple[Heard, ...] = Field(default=(), description="words that no repeat may bring again")
 
