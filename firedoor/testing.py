@@ -16,10 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from firedoor import evidence
 from firedoor.action import Action, Permissions, outstanding, restorable
 from firedoor.approvals import sshsig
 from firedoor.approvals.warrants import Archive
 from firedoor.channel import Channel
+from firedoor.evidence import Pin
 from firedoor.model.action import Barrier, Nature
 from firedoor.model.approval import Rule
 from firedoor.model.base import Model
@@ -161,8 +163,16 @@ def instruction(queue: str, order: Order, reason: str, **members: object) -> Sig
     return signed(Instruction.model_validate(_said(warden_id(queue), "", datetime.now(UTC), about)))
 
 
+def ours(arrival: Arrival) -> Arrival:
+    """Return what arrives, under a policy and a runbook that the installation knows from now on."""
+    evidence.pin(Pin.POLICY, arrival.policy)
+    evidence.pin(Pin.RUNBOOK, arrival.runbook)
+    return arrival
+
+
 def lay_out(home: Path, *names: str) -> Path:
     """Write down who may decide, with their keys, and return the file of the first one's key."""
+    home.mkdir(parents=True, exist_ok=True)
     for name in names:
         form = (Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         (home / name).write_bytes(private_key(name).private_bytes(*form))

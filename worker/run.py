@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from firedoor import __version__, telemetry
-from firedoor.approvals import sshsig
+from firedoor.approvals import lint, sshsig
 from firedoor.cloud import aws
 from firedoor.errors import BadInput
 from firedoor.intake import chat, sqs
@@ -68,6 +68,8 @@ async def serve(*, with_intake: bool = True, stop: asyncio.Event | None = None) 
     # What cannot be used stops the worker here, not an incident later.
     catalogue(), policy()
     require_people()
+    for problem in lint.problems(policy(), datetime.now(UTC)):
+        log.warning("policy.doubtful", problem=problem)
     await asyncio.to_thread(archive.keep)
     client = await connect(plugins=[plugin()], runtime=telemetry.runtime(settings().metrics))
     await _require_search_attributes(client)

@@ -35,6 +35,8 @@ def home(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("FIREDOOR_RESPONDER", "alice")
     (tmp_path / ".ssh").mkdir(0o700)
+    for file in (tmp_path / "home").iterdir():
+        file.unlink()
     return tmp_path
 
 

@@ -24,7 +24,7 @@ from firedoor.model.incident import (
 )
 from firedoor.model.runbook import Approval, Runbook
 from firedoor.settings import settings
-from firedoor.testing import decision, finding, policy, release, step
+from firedoor.testing import decision, finding, ours, policy, release, step
 from worker.client import ask, connect, deliver
 from worker.plugin import plugin
 from worker.server import DevServer
@@ -90,15 +90,17 @@ async def opened(client: Client, ground: Any, **members: Any) -> Handle:
     )
     delivery = await deliver(
         client,
-        Arrival(
-            finding=finding(f"f-{uuid4()}", subject=ground.subject),
-            runbook=Runbook(id="test", title="Test", steps=(only,)),
-            policy=policy(),
-            capabilities={
-                "contain": Capability(
-                    action=ground.id, nature=action.nature, barrier=action.barrier
-                )
-            },
+        ours(
+            Arrival(
+                finding=finding(f"f-{uuid4()}", subject=ground.subject),
+                runbook=Runbook(id="test", title="Test", steps=(only,)),
+                policy=policy(),
+                capabilities={
+                    "contain": Capability(
+                        action=ground.id, nature=action.nature, barrier=action.barrier
+                    )
+                },
+            ),
         ),
     )
     return client.get_workflow_handle(delivery.incident, result_type=Incident)

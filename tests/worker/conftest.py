@@ -22,6 +22,7 @@ from firedoor.lab.scene import Scene
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.incident import Incident
 from firedoor.settings import settings
+from firedoor.testing import RESPONDER, lay_out
 from worker.client import connect
 from worker.server import DevServer
 
@@ -104,6 +105,7 @@ async def house(
     monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
     monkeypatch.setenv("FIREDOOR_TASK_QUEUE", f"test-{uuid4()}")
     settings.cache_clear()
+    lay_out(settings().data, RESPONDER)
     lab.control("DELETE", "firedoor/calls")
     made = House(lab, scene, server, await connect(), tmp_path)
     yield made

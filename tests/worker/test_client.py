@@ -8,6 +8,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from firedoor.errors import BadInput, Unreachable
 from firedoor.settings import settings
+from firedoor.testing import RESPONDER, lay_out
+from worker import catalogue
 from worker.client import connect
 from worker.run import serve
 from worker.server import program
@@ -56,8 +58,11 @@ async def test_profile_file_that_is_missing_is_said(profile: Path) -> None:
 
 
 async def test_worker_refuses_a_namespace_without_its_search_attributes(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("FIREDOOR_HOME", str(tmp_path))
+    lay_out(tmp_path, RESPONDER)
+    catalogue.forget()
     async with await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(program()), dev_server_log_level="error"
     ) as bare:
@@ -67,3 +72,14 @@ async def test_worker_refuses_a_namespace_without_its_search_attributes(
 
         with pytest.raises(BadInput, match="lacks the search attributes FiredoorStatus"):
             await serve(with_intake=False)
+
+
+async def test_worker_refuses_to_work_where_nobody_may_decide(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FIREDOOR_HOME", str(tmp_path))
+    settings.cache_clear()
+    catalogue.forget()
+
+    with pytest.raises(BadInput, match="nobody may decide yet: `firedoor responders add"):
+        await serve(with_intake=False)

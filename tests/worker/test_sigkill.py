@@ -19,7 +19,7 @@ from firedoor.model.incident import (
     StepState,
 )
 from firedoor.model.runbook import Approval, Runbook
-from firedoor.testing import decision, finding, instance, policy, release, step
+from firedoor.testing import decision, finding, instance, ours, policy, release, step
 from worker.client import ask, deliver
 
 pytestmark = pytest.mark.slow
@@ -48,11 +48,13 @@ async def opened(house: Any) -> Handle:
     )
     delivery = await deliver(
         house.client,
-        Arrival(
-            finding=finding(subject=instance(house.scene.app_id)),
-            runbook=Runbook(id="test", title="Test", steps=steps),
-            policy=policy(),
-            capabilities={s.id: _capability(f"aws.{s.do}") for s in steps},
+        ours(
+            Arrival(
+                finding=finding(subject=instance(house.scene.app_id)),
+                runbook=Runbook(id="test", title="Test", steps=steps),
+                policy=policy(),
+                capabilities={s.id: _capability(f"aws.{s.do}") for s in steps},
+            ),
         ),
     )
     return house.client.get_workflow_handle(delivery.incident, result_type=Incident)
@@ -70,8 +72,8 @@ async def approved(house: Any, handle: Handle) -> asyncio.Task[Ruling]:
     return asyncio.create_task(ask(handle, "decide", said, Ruling, said.digest))
 
 
-async def released(handle: Handle) -> asyncio.Task[Released]:
-    said = release(await handle.query("incident", result_type=Incident))
+def released(handle: Handle, incident: Incident) -> asyncio.Task[Released]:
+    said = release(incident)
     return asyncio.create_task(ask(handle, "release", said, Released, said.digest))
 
 
@@ -171,7 +173,7 @@ async def test_rule_3_and_4_killed_worker_loses_and_repeats_nothing(house: Any, 
     assert groups(house) == [["firedoor-quarantine"]] * 2
     assert {operation: house.calls(operation) for operation in CHANGES} == CHANGES
 
-    assert (await (await released(handle))).ruling.accepted
+    assert (await released(handle, contained)).ruling.accepted
     assert groups(house) == before
     assert house.calls("ModifyNetworkInterfaceAttribute") == 4
 
@@ -181,11 +183,11 @@ async def test_rule_4_killed_while_reverting_the_undo_is_exact(house: Any) -> No
     handle = await opened(house)
     house.start_worker()
     await (await approved(house, handle))
-    await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
+    held = await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
     made = house.calls("ModifyNetworkInterfaceAttribute")
 
     house.hold("ModifyNetworkInterfaceAttribute")
-    release = await released(handle)
+    release = released(handle, held)
     await house.until_called("ModifyNetworkInterfaceAttribute", made + 1)
     house.kill_worker()
     house.start_worker()
@@ -200,10 +202,10 @@ async def test_release_that_nobody_was_there_for_is_carried_out_later(house: Any
     handle = await opened(house)
     house.start_worker()
     await (await approved(house, handle))
-    await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
+    held = await house.until(handle, lambda i: i.steps[1].state in CONTAINED)
     house.kill_worker()
 
-    release = await released(handle)
+    release = released(handle, held)
     await asyncio.sleep(1)
     house.start_worker()
 
