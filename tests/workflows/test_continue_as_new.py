@@ -108,7 +108,11 @@ async def test_pause_outlives_the_run_in_which_it_was_said(
 ) -> None:
     client = short_lived.client
     async with Worker(
-        client, task_queue=task_queue, workflows=workflows(), workflow_runner=SANDBOX
+        client,
+        task_queue=task_queue,
+        workflows=workflows(),
+        activities=PLATFORM,
+        workflow_runner=SANDBOX,
     ):
         wanted = [Change(incident="i", digest=str(n), lease=f"l-{n}", limits=LIMITS) for n in "ab"]
         assert (await warden.admit(client, task_queue, wanted[0])).accepted
