@@ -1,27 +1,22 @@
 """Whose word is it? A worker asks those who know, and says what they answered."""
 
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
-import jwt
 import pytest
-from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.attest import attest
-from firedoor.approvals import identity_provider, oidc, sts
+from firedoor.approvals import oidc, sts
+from firedoor.lab.identity_provider import IdentityProvider
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.responder import Issuer
 from firedoor.model.word import (
     Attestation,
-    OidcToken,
     Question,
     SshSignature,
     StsRequest,
@@ -30,30 +25,12 @@ from firedoor.model.word import (
 from firedoor.settings import settings
 
 DIGEST = "a" * 64
-KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 @pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    """An identity provider on loopback."""
-    home = ""
-    public = {**json.loads(ECAlgorithm.to_jwk(KEY.public_key())), "kid": "1"}
-
-    async def discovery(request: web.Request) -> web.Response:
-        return web.json_response({"issuer": home, "jwks_uri": f"{home}/keys"})
-
-    async def keys(request: web.Request) -> web.Response:
-        return web.json_response({"keys": [public]})
-
-    app = web.Application()
-    app.router.add_get(identity_provider.DISCOVERY, discovery)
-    app.router.add_get("/keys", keys)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    home = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield Issuer(issuer=home, audience="firedoor")
-    await runner.cleanup()
+async def provider() -> AsyncIterator[IdentityProvider]:
+    async with IdentityProvider() as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -63,27 +40,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.cache_clear()
 
 
-def token(issuer: Issuer, **changed: Any) -> OidcToken:
-    now = datetime.now(UTC).timestamp()
-    claims = {
-        "iss": issuer.issuer,
-        "aud": issuer.audience,
-        "sub": "alice",
-        "nonce": DIGEST,
-        "iat": now,
-        "exp": now + 60,
-        **changed,
-    }
-    return OidcToken(token=jwt.encode(claims, KEY, "ES256", {"kid": "1"}))
-
-
 def asked(attestation: Attestation, *issuers: Issuer, digest: str = DIGEST) -> Any:
     question = Question(attestation=attestation, digest=digest, issuers=issuers)
     return ActivityEnvironment().run(attest, question)
 
 
-async def test_an_issuer_vouches_with_the_key_to_check_again(issuer: Issuer) -> None:
-    proof = token(issuer)
+async def test_an_issuer_vouches_with_the_key_to_check_again(
+    provider: IdentityProvider,
+) -> None:
+    proof, issuer = provider.token(DIGEST), provider.issuer
 
     voucher = await asked(proof, issuer)
 
@@ -101,9 +66,9 @@ async def test_an_issuer_vouches_with_the_key_to_check_again(issuer: Issuer) -> 
     ],
 )
 async def test_a_token_that_is_not_good_is_an_answer_too(
-    issuer: Issuer, changed: dict[str, Any], problem: str
+    provider: IdentityProvider, changed: dict[str, Any], problem: str
 ) -> None:
-    voucher = await asked(token(issuer, **changed), issuer)
+    voucher = await asked(provider.token(**{"nonce": DIGEST, **changed}), provider.issuer)
 
     assert voucher.problem.startswith(problem)
     assert voucher == Voucher(problem=voucher.problem)
@@ -131,11 +96,11 @@ async def test_a_signature_needs_nobody_to_be_asked() -> None:
     assert voucher.problem == "nobody has to be asked about a proof by ssh"
 
 
-async def test_who_does_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_does_not_answer_is_asked_again(provider: IdentityProvider) -> None:
     nobody = Issuer(issuer="http://127.0.0.1:1", audience="firedoor")
 
     with pytest.raises(ApplicationError) as failed:
-        await asked(token(nobody), nobody)
+        await asked(provider.token(DIGEST, iss=nobody.issuer), nobody)
     assert (failed.value.type, failed.value.non_retryable) == ("Unreachable", False)
 
 

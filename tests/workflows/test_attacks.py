@@ -51,7 +51,7 @@ from worker.client import ask, deliver
 from worker.plugin import PLATFORM, SANDBOX, workflows
 from worker.server import program
 from workflows import visibility
-from workflows.incident import MOST_REFUSED
+from workflows.voices import MOST_REFUSED
 
 Handle = WorkflowHandle[object, Incident]
 Forgery = Callable[[Incident, StepRecord], Signed[Any]]

@@ -5,7 +5,6 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -13,20 +12,18 @@ from uuid import uuid4
 
 import aiohttp
 import boto3
-import jwt
 import pytest
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
 from temporalio.client import Client, WorkflowHandle
 
 from firedoor import evidence
 from firedoor import testing as kit
-from firedoor.approvals import identity_provider, sshsig, sts
+from firedoor.approvals import sshsig, sts
 from firedoor.approvals.hearing import question
 from firedoor.channel import Choice
 from firedoor.evidence import Pin
 from firedoor.intake import chat
+from firedoor.lab.identity_provider import IdentityProvider
 from firedoor.lab.server import EmulatedAws
 from firedoor.model.base import digest
 from firedoor.model.decision import Ruling
@@ -40,28 +37,13 @@ from worker.client import ask, bring, deliver
 
 Handle = WorkflowHandle[object, Incident]
 
-KEY = ec.generate_private_key(ec.SECP256R1())
 SLACK = b"8f742231b10e8888abcd99yyyzzz85a5"
 
 
 @pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    """An identity provider on loopback."""
-    home = ""
-    public = {**json.loads(ECAlgorithm.to_jwk(KEY.public_key())), "kid": "1"}
-
-    async def discovery(request: web.Request) -> web.Response:
-        return web.json_response({"issuer": home, "jwks_uri": f"{home}/keys"})
-
-    async def keys(request: web.Request) -> web.Response:
-        return web.json_response({"keys": [public]})
-
-    app = web.Application()
-    app.router.add_get(identity_provider.DISCOVERY, discovery)
-    app.router.add_get("/keys", keys)
-    async with Serving(app) as url:
-        home = url
-        yield Issuer(issuer=home, audience="firedoor")
+async def provider() -> AsyncIterator[IdentityProvider]:
+    async with IdentityProvider() as running:
+        yield running
 
 
 class Serving:
@@ -111,31 +93,18 @@ async def decide(handle: Handle, prove: Callable[[Decision], Attestation]) -> Ru
     return await ask(handle, "decide", said, Ruling, said.digest)
 
 
-def token(issuer: Issuer, word: Decision, **changed: Any) -> OidcToken:
-    now = datetime.now(UTC).timestamp()
-    claims = {
-        "iss": issuer.issuer,
-        "aud": issuer.audience,
-        "sub": "a-1",
-        "nonce": digest(word),
-        "iat": now,
-        "exp": now + 60,
-        **changed,
-    }
-    return OidcToken(token=jwt.encode(claims, KEY, "ES256", {"kid": "1"}))
-
-
 def known_to(issuer: Issuer) -> Any:
     alice = responder("alice", oidc=(Subject(issuer=issuer.issuer, subject="a-1"),))
     return kit.roster(alice=alice).model_copy(update={"issuers": (issuer,)})
 
 
 async def test_identity_provider_vouches_for_a_vote(
-    client: Client, world: World, issuer: Issuer
+    client: Client, world: World, provider: IdentityProvider
 ) -> None:
+    issuer = provider.issuer
     handle = await asked(client, world, known_to(issuer), "oidc")
 
-    ruling = await decide(handle, lambda word: token(issuer, word))
+    ruling = await decide(handle, lambda word: provider.token(digest(word), sub="a-1"))
 
     assert ruling.accepted, ruling.reason
     contained = await until(handle, lambda i: door(i).state is StepState.PROVEN)
@@ -157,11 +126,14 @@ async def test_identity_provider_vouches_for_a_vote(
     ],
 )
 async def test_token_of_somebody_else_or_for_something_else_is_refused(
-    client: Client, world: World, issuer: Issuer, changed: dict[str, Any], why: str
+    client: Client, world: World, provider: IdentityProvider, changed: dict[str, Any], why: str
 ) -> None:
-    handle = await asked(client, world, known_to(issuer), "oidc")
+    handle = await asked(client, world, known_to(provider.issuer), "oidc")
 
-    ruling = await decide(handle, lambda word: token(issuer, word, **changed))
+    def prove(word: Decision) -> OidcToken:
+        return provider.token(**{"nonce": digest(word), "sub": "a-1", **changed})
+
+    ruling = await decide(handle, prove)
 
     assert not ruling.accepted
     assert why in ruling.reason
