@@ -24,13 +24,17 @@ async def held(cli: Cli, incident: str, until: Until) -> str:
     return incident
 
 
-async def second_holder(client: Client, incident: str) -> str:
+async def second_holder(client: Client, world: World, incident: str) -> str:
     """Let another incident claim the same door, as its own step would; return its id."""
     known: Incident = await client.get_workflow_handle(incident).query(
         "incident", result_type=Incident
     )
     assert known.steps[0].proposal is not None
-    claim = Claim(incident="incident/other", step="close", plan=known.steps[0].proposal.plans[0])
+    plan = known.steps[0].proposal.plans[0]
+    elsewhere = plan.target.model_copy(update={"incident": "incident/other"})
+    plan = plan.model_copy(update={"target": elsewhere})
+    right = world.warrant(plan, "run")
+    claim = Claim(incident="incident/other", step="close", plan=plan, warrant=right)
     lease = client.get_workflow_handle(known.steps[0].leases[0])
     await lease.execute_update("acquire", claim, result_type=Grant)
     return claim.incident
@@ -64,14 +68,14 @@ async def test_nothing_held_is_nothing_to_release(cli: Cli, incident: str) -> No
 async def test_stranger_releases_nothing(cli: Cli, held: str, world: World, room: str) -> None:
     ended = await cli("release", held, "--yes", "--reason", "x", FIREDOOR_RESPONDER="mallory")
 
-    assert (ended.status, world.doors[room]) == (1, "closed")
-    assert ended.err.startswith("firedoor: not released: mallory is not a responder")
+    assert (ended.status, world.doors[room]) == (2, "closed")
+    assert ended.err.startswith("firedoor: FIREDOOR_RESPONDER: mallory: is not among those")
 
 
 async def test_what_another_incident_holds_stays_and_is_told(
     cli: Cli, held: str, client: Client, world: World, room: str
 ) -> None:
-    other = await second_holder(client, held)
+    other = await second_holder(client, world, held)
 
     ended = await cli("release", held, "--yes", "--reason", "x")
 

@@ -35,7 +35,8 @@ class House(NamedTuple):
 
 
 @pytest_asyncio.fixture
-async def house(cli: Cli, tmp_path: Path) -> AsyncIterator[House]:
+async def house(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    monkeypatch.delenv("FIREDOOR_KEY")  # it makes one of its own
     kept = {name: value for name, value in os.environ.items() if name != "FIREDOOR_HOME"}
     process = await asyncio.create_subprocess_exec(
         FIREDOOR, "up", "--emulated-aws", "--port", "0", "--ui-port", "0", "--json",
