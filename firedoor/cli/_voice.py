@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 
 from firedoor.cli._keys import signed, signing_key
 from firedoor.cli.output import progress
@@ -26,6 +27,10 @@ from firedoor.settings import settings
 
 W = TypeVar("W", bound=Word)
 
+SHORT = "expected a few words, without characters that could act on a terminal"
+SAID = {"reason": ("--reason", SHORT), "by": ("FIREDOOR_RESPONDER", SHORT)}
+"""Where what is said comes from, and what it has to be."""
+
 COUNTS_FOR = timedelta(minutes=10)
 """For how long a word can be brought: long enough for a slow server, too short to be kept."""
 
@@ -36,14 +41,17 @@ Proof = Annotated[
 
 
 def word(kind: type[W], incident: Incident, reason: str, **members: Any) -> W:
-    """Return what whoever sits here says to an incident."""
-    return kind(**common(incident.id, incident.run, reason), **members)
+    """Return what whoever sits here says to an incident.
+
+    Raises `BadInput` if it cannot be said, for one because the reason is a novel.
+    """
+    return made(kind, incident.id, incident.run, reason, **members)
 
 
-def common(incident: str, run: str, reason: str) -> dict[str, Any]:
-    """Return what every word has."""
+def made(kind: type[W], incident: str, run: str, reason: str, **members: Any) -> W:
+    """Return a word of now, of whoever sits here."""
     now = datetime.now(UTC)
-    return {
+    values = {
         "incident": incident,
         "run": run,
         "by": settings().responder,
@@ -52,6 +60,12 @@ def common(incident: str, run: str, reason: str) -> dict[str, Any]:
         "expires_at": now + COUNTS_FOR,
         "nonce": secrets.token_hex(16),
     }
+    try:
+        return kind.model_validate(values | members)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where, expected = SAID.get(str(first["loc"][0]), (f"--{first['loc'][0]}", first["msg"]))
+        raise BadInput(where, "", expected) from error
 
 
 def say(said: W, roster: Roster, proof: Means = Means.SSH, *, hardware: bool = False) -> Signed[W]:

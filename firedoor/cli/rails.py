@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import warden as wardens
 from firedoor.cli import output, remote
-from firedoor.cli._voice import Proof, common, say
+from firedoor.cli._voice import Proof, made, say
 from firedoor.cli.arguments import Reason, Yes
 from firedoor.cli.output import Json, confirm, document, line, need_consent, need_reason, progress
 from firedoor.errors import Refused, Unreachable
@@ -74,8 +74,9 @@ def rails(json: Json = False) -> None:
 
 
 def _said(order: Order, reason: str, proof: Means, beyond: int = 0) -> Signed[Instruction]:
-    about = common(warden_id(settings().task_queue), "", reason)
-    return say(Instruction(**about, order=order, beyond=beyond), policy().roster, proof)
+    warden = warden_id(settings().task_queue)
+    said = made(Instruction, warden, "", reason, order=order, beyond=beyond)
+    return say(said, policy().roster, proof)
 
 
 async def _instruct(said: Signed[Instruction], *, json: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.client import Client
 
 from firedoor.model.incident import Incident, Status, StepRecord, StepState
@@ -231,4 +232,15 @@ async def test_agent_without_the_key_sends_nothing(
 
     assert ended.status == 2
     assert (ended.err.count("\n"), str(key) in ended.err) == (1, True)
+    assert (await step_of(client, incident)).votes == ()
+
+
+@pytest.mark.parametrize("reason", ["x" * 2001, "right \x1b[31mso"])
+async def test_reason_that_cannot_be_signed_is_refused_in_a_line(
+    cli: Cli, client: Client, incident: str, reason: str
+) -> None:
+    ended = await cli("approve", incident, "--yes", "--reason", reason)
+
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith("firedoor: --reason: ")
     assert (await step_of(client, incident)).votes == ()
