@@ -37,6 +37,7 @@ TUNED: Mapping[str, object] = {
 
 READY = "Temporal Server:"  # the server prints it when it accepts calls
 PATIENCE = timedelta(seconds=30)
+TRIES = 3  # to start
 PAUSE = 0.02
 
 
@@ -55,8 +56,9 @@ class DevServer:
         ui_port: int = 0,
     ) -> None:
         self.directory = directory
-        self.port = port or _free_port()
-        self.ui_port = ui_port or _free_port()
+        self._wanted = (port, ui_port)
+        self.port, self.ui_port = self._ports()
+        self._has_answered = False
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[bytes] | None = None
 
@@ -95,9 +97,22 @@ class DevServer:
         Raises `BadInput` if there is no such program, or a port or the directory is taken, and
         `Unreachable` if the server ends or does not answer.
         """
+        for left in reversed(range(TRIES)):
+            try:
+                self._start()
+            except Unreachable:
+                if self._has_answered or not left:
+                    raise
+                # What was free a moment ago may be somebody's by now; it wants others besides.
+                self.port, self.ui_port = self._ports()
+            else:
+                self._has_answered = True
+                return
+
+    def _start(self) -> None:
         command = self._command()
-        for port in (self.port, self.ui_port):
-            if not _is_free(port):
+        for port in self._wanted:
+            if port and not _is_free(port):
                 expected = "taken; is one running already?"
                 raise BadInput("the embedded server", f"port {port}", expected)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -144,6 +159,10 @@ class DevServer:
     def is_running(self) -> bool:
         """Whether the server is there, as far as the operating system knows."""
         return self._process is not None and self._process.poll() is None
+
+    def _ports(self) -> tuple[int, int]:
+        port, ui_port = self._wanted
+        return port or _free_port(), ui_port or _free_port()
 
     def _forget(self) -> None:
         if self._process is not None and self._process.stdin is not None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +11,6 @@ from boto3 import Session
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from firedoor.errors import Unreachable
 from firedoor.model.decision import Ruling
 from firedoor.model.incident import (
     Arrival,
@@ -43,21 +41,8 @@ each_stage = pytest.mark.parametrize("ground", CONTAINED, indirect=True)
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    running = started(lambda: tmp_path_factory.mktemp("temporal"))
-    yield running
-    running.stop()
-
-
-def started(directory: Callable[[], Path], tries: int = 3) -> DevServer:
-    """Start a server; a port that was free may be somebody's by the time that it is taken."""
-    server = DevServer(directory())
-    try:
-        server.start()
-    except Unreachable:
-        if tries == 1:
-            raise
-        return started(directory, tries - 1)
-    return server
+    with DevServer(tmp_path_factory.mktemp("temporal")) as running:
+        yield running
 
 
 @pytest_asyncio.fixture

@@ -139,3 +139,15 @@ def test_stopping_twice_is_harmless(tmp_path: Path) -> None:
     server.stop()
 
     assert not server.is_running()
+
+
+def test_port_that_was_taken_meanwhile_is_given_up_for_another(tmp_path: Path) -> None:
+    server = DevServer(tmp_path / "data")
+    first = server.port
+    with socket.create_server((HOST, first)):
+        server.start()
+    try:
+        assert server.port != first
+        assert answers(server.port)
+    finally:
+        server.stop()
