@@ -92,6 +92,7 @@ async def _record(client: Client, queue: str, test: str, directory: str) -> None
         handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
         history = (await handle.fetch_history()).to_json()
         name = f"{test.removeprefix('test_')}.{execution.workflow_type.lower()}.json"
-        # Which process on which machine recorded it is nobody's business.
+        # Which process on which machine recorded it, and where there, is nobody's business.
         history = re.sub(r'"identity": ?"[^"]*"', '"identity": "test"', history)
+        history = re.sub(r'"stackTrace": ?"(?:[^"\\]|\\.)*"', '"stackTrace": ""', history)
         (Path(directory) / name).write_text(history)
