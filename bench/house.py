@@ -25,7 +25,8 @@ from firedoor.lab.server import EmulatedAws
 from firedoor.model.incident import Incident
 from firedoor.reading import parse
 from firedoor.settings import settings
-from worker.catalogue import arrival, catalogue
+from firedoor.testing import RESPONDER, lay_out
+from worker.catalogue import arrival, catalogue, forget
 from worker.client import connect, deliver
 from worker.server import DevServer
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 Handle = WorkflowHandle[Any, Incident]
 
 RUNBOOK = "compromised_instance.yaml"
-ASKED = "approval: ask\n    deadline: 15m"
+ASKED = "approval: ask"
 UNASKED = "approval: auto\n    because: it is measured how long this takes without people"
 
 SETTLED = 0.2  # seconds in which processes are done with what was before
@@ -175,7 +176,9 @@ async def open_house(directory: Path, instances: int, spare: int) -> AsyncIterat
                 "FIREDOOR_RUNBOOKS": str(own),
             }
         ):
+            lay_out(directory, RESPONDER)
             catalogue.cache_clear()
+            forget()
             scene = build(boto3.Session())
             ids = _instances(scene, instances + spare)
             lab.save()
