@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         default=timedelta(minutes=30),
         description="for how long CloudTrail must show no call before a revocation is proven",
     )
-    policy: Path | None = Field(default=None, description="guard rails, and what it takes to approve, YAML")
+    policy: Path | None = Field(default=None, description="guard rails and rules of approval, YAML")
     runbooks: Path | None = Field(default=None, description="directory of further runbooks")
     responder: str = Field(default_factory=login, description="who decides on this terminal")
     responders: Path | None = Field(
