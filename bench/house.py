@@ -36,6 +36,11 @@ Handle = WorkflowHandle[Any, Incident]
 RUNBOOK = "compromised_instance.yaml"
 ASKED = "approval: ask"
 UNASKED = "approval: auto\n    because: it is measured how long this takes without people"
+# An isolation waits 20 seconds for packets that make connections untracked; there are none here,
+# and a worker that is killed in that time has moved the interfaces already. Idle timeouts are set
+# by the operation that moves them, which would be taken for the move.
+ISOLATES = "do: isolate_instance\n    on: instance\n    needs: [disks, memory]\n    with:\n"
+AT_ONCE = f"{ISOLATES}      untrack: false\n      idle_timeouts: false\n"
 
 SETTLED = 0.2  # seconds in which processes are done with what was before
 LOOK = 0.1  # seconds between two looks at what is measured: a look takes the time of others
@@ -167,7 +172,10 @@ async def open_house(directory: Path, instances: int, spare: int) -> AsyncIterat
         own = directory / "runbooks"
         own.mkdir()
         shipped = resources.files("runbooks").joinpath(RUNBOOK).read_text()
-        (own / RUNBOOK).write_text(shipped.replace(ASKED, UNASKED))
+        if ASKED not in shipped or ISOLATES not in shipped:
+            raise ValueError(f"{RUNBOOK} is not as this benchmark knows it")
+        hasty = shipped.replace(ASKED, UNASKED).replace(ISOLATES, AT_ONCE)
+        (own / RUNBOOK).write_text(hasty)
         with _environment(
             {
                 **lab.environment,
