@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from firedoor.cloud import aws as cloud
 from firedoor.lab import scene as scenes
 from firedoor.lab.server import ACCOUNT, REGION, EmulatedAws
 from firedoor.settings import settings
+
+
+def pytest_configure() -> None:
+    """Let what the tests start hear Ctrl-C, which a shell keeps from what it runs in background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

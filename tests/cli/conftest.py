@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import pty
+import signal
 import sysconfig
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -63,6 +65,38 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
         )  # fmt: skip
         out, err = await asyncio.wait_for(process.communicate(given), 60)
         return Ended(process.returncode or 0, out.decode(), err.decode())
+
+    return run
+
+
+AtTerminal = Callable[..., Awaitable[tuple[int, str]]]
+
+
+@pytest.fixture
+def at_terminal() -> AtTerminal:
+    """Run `firedoor` on a terminal, type keys at a prompt, and return how it ended and all it said.
+
+    Keys that lead nowhere do not let a test wait for ever.
+    """
+
+    async def run(keys: bytes, *arguments: str, prompt: bytes = b"[y/N]") -> tuple[int, str]:
+        pid, ours = pty.fork()
+        if pid == 0:
+            os.execv(FIREDOOR, ["firedoor", *arguments])
+        late = asyncio.get_running_loop().call_later(60, os.kill, pid, signal.SIGKILL)
+        said, typed = b"", False
+        while True:
+            try:
+                said += await asyncio.to_thread(os.read, ours, 65536)
+            except OSError:  # how a terminal says that the other side is gone
+                break
+            if not typed and prompt in said:
+                os.write(ours, keys)
+                typed = True
+        late.cancel()
+        os.close(ours)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        return os.waitstatus_to_exitcode(status), said.decode()
 
     return run
 

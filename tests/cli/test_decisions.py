@@ -1,9 +1,5 @@
 """Decisions on the command line, on a real server."""
 
-import asyncio
-import os
-import pty
-import sysconfig
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +12,6 @@ from firedoor.model.runbook import Approval
 from firedoor.model.word import SshSignature
 from firedoor.testing import RESPONDER, World, decision, finding, instance, lay_out, roster, step
 from worker.client import deliver
-
-FIREDOOR = Path(sysconfig.get_path("scripts")) / "firedoor"
 
 Cli = Callable[..., Awaitable[Any]]
 Until = Callable[[str, Callable[[Incident], bool]], Awaitable[Incident]]
@@ -121,27 +115,8 @@ async def test_unknown_step_is_refused(cli: Cli, incident: str) -> None:
     assert (ended.status, ended.err) == (1, f"firedoor: {incident} has no step nothing\n")
 
 
-async def at_terminal(keys: bytes, *arguments: str) -> tuple[int, str]:
-    """Run `firedoor` on a terminal, type keys at its first question, and return how it ended."""
-    pid, ours = pty.fork()
-    if pid == 0:
-        os.execv(FIREDOOR, ["firedoor", *arguments])
-    said, typed = b"", False
-    while True:
-        try:
-            said += await asyncio.to_thread(os.read, ours, 65536)
-        except OSError:  # how a terminal says that the other side is gone
-            break
-        if not typed and b"[y/N]" in said:
-            os.write(ours, keys)
-            typed = True
-    os.close(ours)
-    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-    return os.waitstatus_to_exitcode(status), said.decode()
-
-
 async def test_person_at_a_terminal_is_asked(
-    cli: Cli, until: Until, incident: str, world: World, room: str
+    at_terminal: Cli, until: Until, incident: str, world: World, room: str
 ) -> None:
     status, said = await at_terminal(b"y\n", "approve", room, "--reason", "hostile")
 
@@ -150,14 +125,16 @@ async def test_person_at_a_terminal_is_asked(
     assert world.doors[room] == "closed"
 
 
-async def test_enter_alone_is_no(cli: Cli, client: Client, incident: str, room: str) -> None:
+async def test_enter_alone_is_no(
+    at_terminal: Cli, client: Client, incident: str, room: str
+) -> None:
     await at_terminal(b"\n", "approve", room, "--reason", "hostile")
 
     assert (await step_of(client, incident)).votes == ()
 
 
 async def test_interrupt_at_the_question_ends_it_at_once(
-    cli: Cli, client: Client, incident: str, room: str
+    at_terminal: Cli, client: Client, incident: str, room: str
 ) -> None:
     status, _ = await at_terminal(b"\x03", "approve", room, "--reason", "hostile")
 

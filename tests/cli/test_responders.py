@@ -1,10 +1,6 @@
 """Responders on the command line: added, listed, and checked before it matters."""
 
-import asyncio
-import os
-import pty
 import subprocess
-import sysconfig
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,6 @@ import pytest
 from firedoor import rosters
 from firedoor.model.responder import Key
 
-FIREDOOR = Path(sysconfig.get_path("scripts")) / "firedoor"
 RULES = """\
 approvals:
   - id: destructive
@@ -131,34 +126,13 @@ async def test_nobody_is_asked_without_a_terminal(
     assert not files[0].exists()
 
 
-async def at_terminal(prompt: bytes, keys: bytes, *arguments: str) -> tuple[int, str]:
-    """Run `firedoor` on a terminal, type at a prompt, and return how it ended."""
-    pid, ours = pty.fork()
-    if pid == 0:
-        os.execv(FIREDOOR, ["firedoor", *arguments])
-    said, typed = b"", False
-    while True:
-        try:
-            said += await asyncio.to_thread(os.read, ours, 65536)
-        except OSError:  # how a terminal says that the other side is gone
-            break
-        if not typed and prompt in said:
-            os.write(ours, keys)
-            typed = True
-    os.close(ours)
-    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-    return os.waitstatus_to_exitcode(status), said.decode()
-
-
 @pytest.mark.parametrize(("keys", "expected"), [(b"y\n", 0), (b"\n", 1), (b"\x03", 130)])
 async def test_person_at_a_terminal_is_asked(
-    keys: bytes, expected: int, cli: Cli, home: Path, files: tuple[Path, Path]
+    keys: bytes, expected: int, at_terminal: Cli, home: Path, files: tuple[Path, Path]
 ) -> None:
     key(home / "key")
 
-    status, said = await at_terminal(
-        b"[y/N]", keys, "responders", "add", "alice", "--key", f"{home}/key.pub"
-    )
+    status, said = await at_terminal(keys, "responders", "add", "alice", "--key", f"{home}/key.pub")
 
     assert status == expected, said
     assert "Let alice decide with this key?" in said
@@ -259,7 +233,11 @@ async def test_check_of_a_machine_that_is_nobodys_signs_nothing(
 
 
 async def test_key_with_a_passphrase_is_asked_for_on_a_terminal_only(
-    cli: Cli, home: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    cli: Cli,
+    at_terminal: Cli,
+    home: Path,
+    files: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = key(home / "key", passphrase="secret words")
     await cli("responders", "add", "alice", "--key", f"{home}/key.pub", "--yes")
@@ -268,7 +246,7 @@ async def test_key_with_a_passphrase_is_asked_for_on_a_terminal_only(
     alone = await cli("responders", "check", given=b"secret words\n")
     # The blank comes once the terminal echoes no more; what is typed before that is thrown away.
     prompt = f"Passphrase of {home}/key: ".encode()
-    status, said = await at_terminal(prompt, b"secret words\n", "responders", "check")
+    status, said = await at_terminal(b"secret words\n", "responders", "check", prompt=prompt)
 
     assert alone.status == 1
     assert "it has a passphrase, and nobody can be asked for it: ssh-add" in alone.out
