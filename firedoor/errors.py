@@ -3,7 +3,9 @@
 FiredoorError
 ├── BadInput                 a file, message or argument is not what it should be
 │   ├── NotAFinding
-│   └── BadRunbook
+│   ├── BadRunbook
+│   ├── BadQuery             SQL that cannot be asked, or not everywhere
+│   └── Unreadable           a log, or the rest of it
 ├── Unreachable              a server that we need does not answer
 ├── Refused                  a guard rail or the cloud itself forbids it: do something else
 ├── PlanStale                the target is no longer as the plan saw it: plan again
@@ -50,6 +52,14 @@ class NotAFinding(BadInput):
 
 class BadRunbook(BadInput):
     """A runbook cannot be used."""
+
+
+class BadQuery(BadInput):
+    """A query is wrong, or asks in a way that not every engine understands."""
+
+
+class Unreadable(BadInput):
+    """An object of a log cannot be read, or not to its end."""
 
 
 class Unreachable(FiredoorError):

@@ -1,0 +1,1 @@
+"""Keeping logs, and asking them."""
