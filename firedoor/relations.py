@@ -209,7 +209,7 @@ AUTHENTICATION: Final = Relation(
         Column("activity", Type.WORD, "activity_name", "Logon, Assume or Switch"),
         Column("service", Type.WORD, "service.name", "where: signin.amazonaws.com"),
         Column("user_type", Type.WORD, "user.type", "the cloud's own type of the user"),
-        Column("user", Type.WORD, "user.name", "who, by name"),
+        Column("user_name", Type.WORD, "user.name", "who, by name"),
         Column("user_id", Type.WORD, "user.uid_alt", "its ARN, object id or e-mail"),
         *_address("src", "whoever logged in", "src_endpoint"),
         Column("user_agent", Type.WORD, "http_request.user_agent", "what it said it is"),
