@@ -267,6 +267,8 @@ def table(relation: Relation, length: int, columns: Mapping[str, Any], piece: Pi
             known[f"{side}_ip"] = _encoded(known[f"{side}_ip"])
             keys, inside = _endpoint(known[f"{side}_ip"], piece.place)
             known |= {f"{side}_key": keys, f"{side}_inside": inside}
+            if not _is_asked(relation, f"{side}_ip", piece):
+                known[f"{side}_ip"] = _untold(known[f"{side}_ip"], keys)
     if "day" in wanted and known.get("time") is not None:
         known["day"] = _days(known["time"])
     names = [column.name for column in relation.columns if column.name in wanted]
@@ -284,6 +286,10 @@ def _wanted(relation: Relation, piece: Piece) -> frozenset[str]:
         | {f"{name[:3]}_ip" for name in asked if name.endswith(("_key", "_inside"))}
         | ({"time"} if "day" in asked else frozenset())
     )
+
+
+def _is_asked(relation: Relation, column: str, piece: Piece) -> bool:
+    return piece.wanted is None or column in piece.wanted.get(relation.name, ())
 
 
 @cache
@@ -325,6 +331,13 @@ def _encoded(texts: Any) -> pa.DictionaryArray:
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     return texts.dictionary_encode() if isinstance(texts, pa.StringArray) else texts
+
+
+def _untold(texts: pa.DictionaryArray, keys: pa.Array) -> pa.Array:
+    """Return the addresses that their keys do not tell: those of IPv6."""
+    if not len(keys) or (pc.min(keys).as_py() or 0) >= 0:
+        return pa.nulls(len(texts), texts.type)
+    return pc.if_else(pc.less(keys, 0), texts, pa.scalar(None, texts.type))
 
 
 def _endpoint(texts: pa.DictionaryArray, place: Place) -> tuple[pa.Array, pa.Array]:

@@ -14,7 +14,22 @@ from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape, table, 
 from firedoor.logs import _delimited
 from firedoor.relations import NETWORK_ACTIVITY
 
-DEFAULT: Final = ["version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport", "protocol", "packets", "bytes", "start", "end", "action", "log-status"]
+DEFAULT: Final = [
+    "version",
+    "account-id",
+    "interface-id",
+    "srcaddr",
+    "dstaddr",
+    "srcport",
+    "dstport",
+    "protocol",
+    "packets",
+    "bytes",
+    "start",
+    "end",
+    "action",
+    "log-status",
+]
 
 WORD, NUMBER, SMALL = pa.dictionary(pa.int32(), pa.string()), pa.int64(), pa.int32()
 # What is read of each field, and which column it fills.
