@@ -20,6 +20,7 @@ LISTS: Final = ("Records", "records", "value", "Events", "entries")
 _OPENING: Final = re.compile(
     rb'\s*\{\s*"(?:' + "|".join(LISTS).encode() + rb')"\s*:\s*\[|\s*\['
 )  # fmt: skip
+_CLOSING: Final = re.compile(rb"\](?:\s*\})?\s*\Z")
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _BETWEEN: Final = b" \t\r\n,"
 
@@ -71,7 +72,10 @@ class Stream:
         else:
             whole = None if self._resumed else self._at_once(head)
             if whole is not None:
-                self.consumed = len(head)
+                # Azure writes what is new before the brackets that end a list.
+                end = max(0, len(head) - 1024)
+                closing = _CLOSING.search(head, end) if _OPENING.match(head) else None
+                self.consumed = closing.start() if closing and whole else len(head)
                 for first in range(0, len(whole), size):
                     yield Batch(whole[first : first + size])
                 return
@@ -92,12 +96,15 @@ class Stream:
         """Yield records as brackets and lines part them, with no more than a block in memory."""
         cutter = _Cutter(self._longest, resumed=self._resumed)
         batch = Batch()
+        held = 0
         for block in self._with_rest(text):
             for one in cutter.feed(block):
                 (batch.refused if isinstance(one, Refusal) else batch.raws).append(one)  # type: ignore[arg-type]
-                if len(batch.raws) + len(batch.refused) >= size:
+                held += len(one.text if isinstance(one, Refusal) else bytes(one))
+                if len(batch.raws) + len(batch.refused) >= size or held >= AT_ONCE:
                     yield batch
                     batch = Batch()
+                    held = 0
         if one := cutter.end():
             self.unfinished = one.reason
         self.consumed = cutter.consumed
@@ -129,6 +136,7 @@ class _Cutter:
         self._text = b""
         self._longest = longest
         self._inside = resumed
+        self._resumed = resumed
         self._begun = resumed
         self._number = 0
         self._skipping = False
@@ -145,7 +153,9 @@ class _Cutter:
             self._number += 1
             value = self._text[start:at]
             try:
-                yield from _records_of(value) if not self._inside else [_any.decode(value)]
+                # Where a reading goes on, another document may follow the list that it was in.
+                whole = not self._inside or self._resumed
+                yield from _records_of(value) if whole else [_any.decode(value)]
             except _WRONG as error:
                 yield Refusal(self._number, str(error), value)
         self.consumed += at

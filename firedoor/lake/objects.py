@@ -71,6 +71,7 @@ class Reading:
         self._stream, self._place, self._wanted = stream, place, wanted
         self._resumed = resumed
         self._number = 1
+        self._before = 0
 
     def __iter__(self) -> Iterator[Parsed]:
         buffered = io.BufferedReader(_Raw(self._stream), 1 << 20)
@@ -89,20 +90,24 @@ class Reading:
         yield from self._text(blocks)
 
     def _text(self, blocks: Iterator[bytes]) -> Iterator[Parsed]:
-        first = next(blocks, b"").removeprefix(BOM)
+        first = next(blocks, b"")
+        if first.startswith(BOM):
+            first = first.removeprefix(BOM)
+            self._before = len(BOM)
         if not first.strip():
             return
         rest = _chained(first, blocks)
         if self._resumed or first.lstrip()[:1] in b"{[":
             yield from self._json(rest)
         else:
+            self.consumed = self._before
             yield from self._lines(rest)
 
     def _json(self, blocks: Iterator[bytes]) -> Iterator[Parsed]:
         stream = json_stream.Stream(blocks, LONGEST, resumed=self._resumed)
         for found in stream.batches(RECORDS):
             yield from self._records(found.raws, self._place, found.refused, top=True)
-        self.consumed = stream.consumed
+        self.consumed = self._before + stream.consumed
         if stream.unfinished and not self._resumed and stream.consumed == 0:
             raise Unreadable(self._place.name, "", f"expected JSON: {stream.unfinished}")
 

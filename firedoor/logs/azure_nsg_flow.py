@@ -28,32 +28,32 @@ MEANING: Final = _azure_flows.Meaning(
 )  # fmt: skip
 
 
-class Flows(msgspec.Struct):
+class Flows(msgspec.Struct, rename="camel"):
     """What passed one network interface."""
 
     mac: str = ""
-    flowTuples: list[str] = []
+    flow_tuples: list[str] = []
 
 
-class Rule(msgspec.Struct):
+class Rule(msgspec.Struct, rename="camel"):
     """What one rule decided."""
 
     rule: str = ""
     flows: list[Flows] = []
 
 
-class Properties(msgspec.Struct):
+class Properties(msgspec.Struct, rename="camel"):
     """What a record holds."""
 
     flows: list[Rule]
-    Version: int = 1
+    version: int = msgspec.field(name="Version", default=1)
 
 
-class Record(msgspec.Struct):
+class Record(msgspec.Struct, rename="camel"):
     """The flows of a minute."""
 
     category: Literal["NetworkSecurityGroupFlowEvent"]
-    resourceId: str
+    resource_id: str
     properties: Properties
 
 
@@ -81,10 +81,10 @@ def _groups(number: int, record: Record) -> Iterator[_azure_flows.Group]:
         for flows in rule.flows:
             yield _azure_flows.Group(
                 number=number,
-                tuples=flows.flowTuples,
-                lacking=LACKING_IN_VERSION_1 if record.properties.Version < 2 else "",
-                account=_azure.subscription(record.resourceId),
+                tuples=flows.flow_tuples,
+                lacking=LACKING_IN_VERSION_1 if record.properties.version < 2 else "",
+                account=_azure.subscription(record.resource_id),
                 interface=_azure.said(flows.mac),
-                resource=_azure.same(record.resourceId),
+                resource=_azure.same(record.resource_id),
                 rule=_azure.said(rule.rule),
             )

@@ -28,32 +28,32 @@ MEANING: Final = _azure_flows.Meaning(
 )  # fmt: skip
 
 
-class Rule(msgspec.Struct):
+class Rule(msgspec.Struct, rename="camel"):
     """What one rule decided."""
 
     rule: str = ""
-    flowTuples: list[str] = []
+    flow_tuples: list[str] = []
 
 
-class Flows(msgspec.Struct):
+class Flows(msgspec.Struct, rename="camel"):
     """What the rules of one security group decided."""
 
-    flowGroups: list[Rule] = []
+    flow_groups: list[Rule] = []
 
 
-class FlowRecords(msgspec.Struct):
+class FlowRecords(msgspec.Struct, rename="camel"):
     """What a record holds."""
 
     flows: list[Flows]
 
 
-class Record(msgspec.Struct):
+class Record(msgspec.Struct, rename="camel"):
     """The flows of a minute."""
 
     category: Literal["FlowLogFlowEvent"]
-    targetResourceID: str
-    flowRecords: FlowRecords
-    macAddress: str = ""
+    target: str = msgspec.field(name="targetResourceID")
+    flow_records: FlowRecords
+    mac_address: str = ""
 
 
 def recognises(sample: Sample) -> bool:
@@ -76,15 +76,15 @@ SOURCE = LogSource(
 
 
 def _groups(number: int, record: Record) -> Iterator[_azure_flows.Group]:
-    target = record.targetResourceID.lower()
+    target = record.target.lower()
     network, in_network, _ = target.partition("/subnets/")
-    for flows in record.flowRecords.flows:
-        for rule in flows.flowGroups:
+    for flows in record.flow_records.flows:
+        for rule in flows.flow_groups:
             yield _azure_flows.Group(
                 number=number,
-                tuples=rule.flowTuples,
+                tuples=rule.flow_tuples,
                 account=_azure.subscription(target),
-                interface=target if NIC in target else _azure.said(record.macAddress),
+                interface=target if NIC in target else _azure.said(record.mac_address),
                 resource=target or None,
                 network=network if NETWORK in target else None,
                 subnet=target if in_network else None,
