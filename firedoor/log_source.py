@@ -154,6 +154,7 @@ class Into:
 
     `rows(record)` yields what becomes a row each: nothing, where a record is no event of this
     relation. `columns` says for each column how to get it from such a row, or what it always is.
+    A getter of JSON text gives each row's as `msgspec.Raw`.
     """
 
     relation: Relation
@@ -161,13 +162,18 @@ class Into:
     rows: Callable[[Any], Iterable[Any]] | None = None
     """Where it is None, each record is a row."""
 
+    def __post_init__(self) -> None:
+        unknown = sorted(name for name in self.columns if name not in self.relation)
+        if unknown:
+            raise TypeError(f"{self.relation.name} has no column {', '.join(unknown)}")
+
 
 def records(type_: type[S], *into: Into) -> Callable[[Piece], Parsed]:
     """Return a `parse` for JSON records of a type, which become rows of one relation or several.
 
     The type is a `msgspec.Struct`; what it does not name is skipped without being decoded. A record
     that is not of the type, or of which a row cannot be made, is refused whole. One that no
-    relation takes is passed over.
+    relation takes is passed over. A member `raw` of type `msgspec.Raw` gets the record itself.
     """
     return partial(_parse_records, type_, into)
 
@@ -197,11 +203,15 @@ def _decode(type_: type[S], piece: Piece) -> tuple[dict[int, S], list[Refusal]]:
     decode = _decoder(type_).decode
     found: dict[int, S] = {}
     refused: list[Refusal] = []
+    keeps = "raw" in getattr(type_, "__struct_fields__", ())
     for number, raw in enumerate(piece.raws, piece.first):
         try:
-            found[number] = decode(raw)
+            found[number] = record = decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             refused.append(Refusal(number, str(error), bytes(raw)))
+        else:
+            if keeps:
+                record.raw = raw
     return found, refused
 
 
@@ -244,13 +254,30 @@ def _unfit(record: Any, into: tuple[Into, ...], piece: Piece) -> str:
 def _table_of(into: Into, rows: Sequence[Any], piece: Piece) -> pa.Table:
     relation, wanted = into.relation, _wanted(into.relation, piece)
     columns = {
-        name: pa.array([got(row) for row in rows], _plain(relation[name].type))
+        name: _array([got(row) for row in rows], _plain(relation[name].type))
         if callable(got)
         else got
         for name, got in into.columns.items()
         if name in wanted
     }
     return table(relation, len(rows), columns, piece)
+
+
+def _array(values: list[Any], type_: pa.DataType) -> pa.Array:
+    if isinstance(values[0], msgspec.Raw):
+        return json_texts(values)
+    return pa.array(values, type_)
+
+
+def json_texts(values: Sequence[msgspec.Raw]) -> pa.StringArray:
+    """Return JSON as it was written; what is empty or null is null. Raises `ValueError`."""
+    ends = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) for value in values], out=ends[1:])
+    text = b"".join(values)
+    array = pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(text))
+    array.validate(full=True)  # it is UTF-8
+    nothing = pc.is_in(array, pa.array(["", "null"]))
+    return pc.if_else(nothing, None, array) if pc.any(nothing).as_py() else array
 
 
 def table(relation: Relation, length: int, columns: Mapping[str, Any], piece: Piece) -> pa.Table:

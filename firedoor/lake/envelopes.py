@@ -32,16 +32,22 @@ class Inner:
     raws: Sequence[msgspec.Raw] = ()
 
 
+class _Bridged(msgspec.Struct):
+    """An event of EventBridge, its record as it was written."""
+
+    detail: msgspec.Raw
+
+
 def open_(raw: msgspec.Raw, place: Place) -> Inner | None:
     """Return what an envelope holds, or None if a record is not one, or is damaged."""
     try:
         record = msgspec.json.decode(raw)
-        return _opened(record, place) if isinstance(record, dict) else None
+        return _opened(record, raw, place) if isinstance(record, dict) else None
     except _WRONG:
         return None
 
 
-def _opened(record: dict[str, Any], place: Place) -> Inner | None:
+def _opened(record: dict[str, Any], raw: msgspec.Raw, place: Place) -> Inner | None:
     match record:
         case {"logEvents": list(events), "messageType": "DATA_MESSAGE"}:
             known = replace(place, account=str(record.get("owner") or place.account))
@@ -54,8 +60,8 @@ def _opened(record: dict[str, Any], place: Place) -> Inner | None:
             return _packed(data, place)
         case {"message": {"data": str(data)}} | {"data": str(data), "messageId": str()}:
             return _packed(data, place)
-        case {"detail-type": str(), "detail": dict(detail)}:
-            return Inner(place, raws=[msgspec.Raw(msgspec.json.encode(detail))])
+        case {"detail-type": str(), "detail": dict()}:
+            return Inner(place, raws=[msgspec.json.decode(raw, type=_Bridged).detail])
         case {"CloudTrailEvent": str(text)}:
             return _texts([text], place)
     return None

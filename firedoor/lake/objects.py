@@ -106,26 +106,31 @@ class Reading:
     def _json(self, blocks: Iterator[bytes]) -> Iterator[Parsed]:
         stream = json_stream.Stream(blocks, LONGEST, resumed=self._resumed)
         for found in stream.batches(RECORDS):
-            yield from self._records(found.raws, self._place, found.refused, top=True)
+            yield from self._records(found.raws, self._place, found.refused)
         self.consumed = self._before + stream.consumed
         if stream.unfinished and not self._resumed and stream.consumed == 0:
             raise Unreadable(self._place.name, "", f"expected JSON: {stream.unfinished}")
 
     def _records(
-        self, raws: list[msgspec.Raw], place: Place, refused: list[Refusal], *, top: bool
+        self, raws: list[msgspec.Raw], place: Place, refused: list[Refusal]
     ) -> Iterator[Parsed]:
         """Yield what JSON records hold; one may be an envelope of others."""
         if refused:
             yield Parsed(refused=[_cut(one) for one in refused])
+        # Looking into each record would take longer than to parse it. Where the first is none, an
+        # envelope is among what the source refuses.
+        if raws and _opened(raws[0], place) is None:
+            yield from self._parsed_records(raws, place)
+            return
         plain: list[msgspec.Raw] = []
         for raw in raws:
-            inner = envelopes.open_(raw, place) if envelopes.MARK.search(raw) else None
+            inner = _opened(raw, place)
             if inner is None:
                 plain.append(raw)
             elif inner.lines:
                 yield from self._lines(iter([inner.lines]), inner.place)
             else:
-                yield from self._records(list(inner.raws), inner.place, [], top=False)
+                yield from self._records(list(inner.raws), inner.place, [])
         if plain:
             yield from self._parsed_records(plain, place)
 
@@ -140,9 +145,12 @@ class Reading:
         """Parse a piece, and give what its source refuses to the source that it is of."""
         parsed = _sources()[id_].parse(piece)
         strangers: dict[str, list[Refusal]] = {}
-        kept = []
+        kept, enveloped = [], []
         for one in parsed.refused:
             raw = msgspec.Raw(one.text)
+            if _opened(raw, piece.place) is not None:
+                enveloped.append(raw)
+                continue
             other = _recognise(_record_sample(raw, piece.place))
             if other is None or other == id_:
                 kept.append(one)
@@ -154,6 +162,7 @@ class Reading:
             again = Piece(piece.place, raws=raws, first=refused[0].number, wanted=piece.wanted)
             more = _sources()[other].parse(again)
             yield Parsed(more.tables, [_cut(one) for one in more.refused], more.passed, more.lost)
+        yield from self._records(enveloped, piece.place, [])
 
     def _lines(self, blocks: Iterator[bytes], place: Place | None = None) -> Iterator[Parsed]:
         place = place or self._place
@@ -218,6 +227,10 @@ def _recognise(sample: Sample) -> str | None:
         if source.recognises(sample):
             return id_
     return None
+
+
+def _opened(raw: msgspec.Raw, place: Place) -> envelopes.Inner | None:
+    return envelopes.open_(raw, place) if envelopes.MARK.search(raw) else None
 
 
 def _record_sample(raw: msgspec.Raw, place: Place) -> Sample:
