@@ -77,6 +77,9 @@ CONFIG = Config(
     user_agent_extra="firedoor",
 )
 
+# For what is our own: no activity tries it again, and a repeat does no harm.
+PATIENT = CONFIG.merge(Config(retries={"total_max_attempts": 5, "mode": "standard"}))
+
 _DENIED = {
     "AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken", "InvalidClientTokenId",
     "UnauthorizedOperation",
@@ -279,6 +282,16 @@ def connect(
         )
     who = session_name(incident), source_identity(by)
     return _entered(account, region, role, *who).on_behalf_of(incident, by, roles)
+
+
+def own(service: str, region: str = "") -> Any:
+    """Return a client for what is our own, as our logs are: no plan has to hold its calls.
+
+    It acts with the credentials that we run with, tries again by itself, and its errors are
+    `firedoor.errors.CloudError`. What has no region is asked in the SDK's own, or in us-east-1.
+    """
+    region = region or _usual_region()
+    return _mapped(_session().client(service, region_name=region, config=PATIENT))
 
 
 def forget() -> None:

@@ -85,6 +85,34 @@ def columns(sql: str) -> Mapping[str, frozenset[str]]:
     }
 
 
+@lru_cache(maxsize=512)
+def scans(sql: str) -> Mapping[str, int]:
+    """Return how many times a query reads each table.
+
+    What a name in WITH stands for is read as often as the name is used: Athena works it out anew
+    each time.
+    """
+    tree = _parsed(sql)
+    named = {cte.alias for cte in tree.find_all(exp.CTE)}
+    tables = [(table.name, _owner(table)) for table in tree.find_all(exp.Table)]
+
+    def times(owner: str) -> int:
+        uses = [user for name, user in tables if name == owner and user != owner]
+        return sum(map(times, uses)) if owner else 1
+
+    found: dict[str, int] = {}
+    for name, owner in tables:
+        if name not in named:
+            found[name] = found.get(name, 0) + times(owner)
+    return found
+
+
+def _owner(table: exp.Expression) -> str:
+    """Return the name in WITH that a table is read for, or nothing if it is for the query itself."""
+    cte = table.find_ancestor(exp.CTE)
+    return cte.alias if cte else ""
+
+
 def _parsed(sql: str) -> exp.Expression:
     text = _PARAMETER.sub(lambda found: "0" if found[1] else found[0], sql)
     try:
@@ -114,6 +142,10 @@ def _problem(node: exp.Expression) -> str:
             return f"expected a cast to one of {', '.join(CASTS)}"
         case exp.Div() if not _is_real(node.this) and not _is_real(node.expression):
             return "Athena divides whole numbers without a rest: cast one side to DOUBLE"
+        case exp.Table() if node.db:
+            return "expected the name of a relation alone"
+        case exp.CTE() if node.alias in RELATIONS:
+            return "expected a name that no relation has"
         case exp.Like() | exp.ILike() if ADDRESSES.fullmatch(node.this.name):
             return "addresses are compared by their keys and sides, not as text"
     return ""
