@@ -6,7 +6,7 @@ opens anything: `firedoor.lake.objects` unpacks an object, cuts it into pieces, 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
@@ -190,10 +190,12 @@ def _parse_records(type_: type[S], into: tuple[Into, ...], piece: Piece) -> Pars
     try:
         tables, taken = _build(good, into, piece)
     except UNFIT:
-        unfit = {n: why for n, one in good.items() if (why := _unfit(one, into, piece))}
-        refused += [Refusal(n, why, bytes(piece.raws[n - piece.first])) for n, why in unfit.items()]
+        unfit = dict(_unmade(good, into))
+        good = {number: one for number, one in good.items() if number not in unfit}
+        unfit |= dict(_unfit(good, into, piece))
         good = {number: one for number, one in good.items() if number not in unfit}
         tables, taken = _build(good, into, piece)
+        refused += [Refusal(n, why, bytes(piece.raws[n - piece.first])) for n, why in unfit.items()]
     refused.sort(key=lambda one: one.number)
     return Parsed(tables, refused, passed=len(good) - taken)
 
@@ -242,13 +244,35 @@ def _build(
     return tables, len(taken)
 
 
-def _unfit(record: Any, into: tuple[Into, ...], piece: Piece) -> str:
-    """Return why a record cannot become rows, or nothing if it can."""
+def _unmade(good: Mapping[int, Any], into: tuple[Into, ...]) -> Iterator[tuple[int, str]]:
+    """Yield of which records no rows are made, and why: where sources are mixed, of many."""
+    for number, record in good.items():
+        try:
+            for one in into:
+                if one.rows is not None:
+                    list(one.rows(record))
+        except UNFIT as error:
+            yield number, _why(error)
+
+
+def _unfit(
+    good: Mapping[int, Any], into: tuple[Into, ...], piece: Piece
+) -> Iterator[tuple[int, str]]:
+    """Yield whose rows do not fit into a table, and why: by halves, since there are few."""
     try:
-        _build({0: record}, into, piece)
+        _build(good, into, piece)
     except UNFIT as error:
-        return str(error) or type(error).__name__
-    return ""
+        numbers = list(good)
+        if len(numbers) == 1:
+            yield numbers[0], _why(error)
+            return
+        middle = len(numbers) // 2
+        for half in (numbers[:middle], numbers[middle:]):
+            yield from _unfit({number: good[number] for number in half}, into, piece)
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _table_of(into: Into, rows: Sequence[Any], piece: Piece) -> pa.Table:
