@@ -9,6 +9,7 @@ import os
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError
@@ -114,6 +115,20 @@ class Settings(BaseSettings):
         default=timedelta(minutes=30),
         description="for how long CloudTrail must show no call before a revocation is proven",
     )
+    logs: Path | None = Field(
+        default=None, description="where logs that were read are kept; default: `logs` in home"
+    )
+    log_days: int = Field(default=90, ge=1, le=3650, description="for how many days they are kept")
+    log_places: str = Field(
+        default="",
+        description="where this worker looks for new logs: files, s3://..., commas between them;"
+        " such a worker runs the detections of `firedoor detect schedule`",
+    )
+    sigma: Path | None = Field(default=None, description="directory of Sigma rules to run as well")
+    networks: str = Field(
+        default="",
+        description="our own networks beside the private ones, as 203.0.113.0/24, commas between",
+    )
     policy: Path | None = Field(default=None, description="guard rails and rules of approval, YAML")
     runbooks: Path | None = Field(default=None, description="directory of further runbooks")
     responder: str = Field(default_factory=login, description="who decides on this terminal")
@@ -202,6 +217,32 @@ class Settings(BaseSettings):
     def data(self) -> Path:
         """`home` with the tilde resolved."""
         return self.home.expanduser()
+
+    @property
+    def store(self) -> Path:
+        """The directory in which logs are kept."""
+        return self.logs.expanduser() if self.logs else self.data / "logs"
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where this worker looks for new logs."""
+        return tuple(filter(None, (part.strip() for part in self.log_places.split(","))))
+
+    @property
+    def log_queue(self) -> str:
+        """The task queue of the worker that keeps logs: they are on its disk alone."""
+        return f"{self.task_queue}-logs"
+
+    @property
+    def own_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Our own networks; raises `BadInput` for one that is none."""
+        found = []
+        for text in filter(None, (part.strip() for part in self.networks.split(","))):
+            try:
+                found.append(ip_network(text))
+            except ValueError as error:
+                raise BadInput("settings", "FIREDOOR_NETWORKS", str(error)) from error
+        return tuple(found)
 
     @property
     def roster(self) -> tuple[Path, Path]:

@@ -16,6 +16,7 @@ from activities.containment import claim, give_back
 from firedoor.discovery import modules
 from worker import channels
 from worker.actions import activities
+from worker.detecting import ingest, look
 from worker.hearing import hear
 
 SANDBOX = SandboxedWorkflowRunner(
@@ -39,7 +40,7 @@ SANDBOX = SandboxedWorkflowRunner(
 )
 
 
-PLATFORM = (claim, give_back, attest, hear)
+PLATFORM = (claim, give_back, attest, hear, ingest, look)
 """What workflows ask for beside actions and channels."""
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -39,14 +40,14 @@ GRACE = timedelta(seconds=30)
 SLOTS = 1000
 
 
-def worker(client: Client) -> Worker:
+def worker(client: Client, queue: str = "") -> Worker:
     """Return a worker for every workflow and activity, with its build stamped on what it decides.
 
-    The client must carry the plugin.
+    The client must carry the plugin. `queue` is another task queue than the one of the settings.
     """
     return Worker(
         client,
-        task_queue=settings().serves or settings().task_queue,
+        task_queue=queue or settings().serves or settings().task_queue,
         max_concurrent_activities=SLOTS,
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=GRACE,
@@ -73,13 +74,20 @@ async def serve(*, with_intake: bool = True, stop: asyncio.Event | None = None) 
     await asyncio.to_thread(archive.keep)
     client = await connect(plugins=[plugin()], runtime=telemetry.runtime(settings().metrics))
     await _require_search_attributes(client)
-    async with worker(client):
-        queue = settings().serves or settings().task_queue
-        log.info("worker.started", queue=queue, build=__version__)
+    async with AsyncExitStack() as working:
+        for queue in _queues():
+            await working.enter_async_context(worker(client, queue))
+            log.info("worker.started", queue=queue, build=__version__)
         warming = asyncio.create_task(asyncio.to_thread(aws.warm_up))
         await asyncio.gather(*(_intake(client, stop) if with_intake else ()), stop.wait())
         log.info("worker.stopping")
         await warming
+
+
+def _queues() -> list[str]:
+    """Return the task queues of this worker: who keeps logs has one more, for it alone has them."""
+    given = settings()
+    return [given.serves or given.task_queue, *([given.log_queue] if given.places else [])]
 
 
 def _intake(client: Client, stop: asyncio.Event) -> list[Coroutine[Any, Any, None]]:

@@ -44,6 +44,8 @@ PLACES: dict[str, Place] = {
     "resume": Place("firedoor.cli.rails", "Let changes go on where they wait."),
     "rails": Place("firedoor.cli.rails", "Show whether changes are paused, and the limits."),
     "findings": Place("firedoor.cli.findings", "Read findings without starting anything."),
+    "logs": Place("firedoor.cli.logs", "Read network and API logs, and ask them."),
+    "detect": Place("firedoor.cli.detect", "Find what is wrong in logs."),
     "responders": Place("firedoor.cli.responders", "Add, list and check who may decide."),
     "runbooks": Place("firedoor.cli.runbooks", "List, check and try out runbooks."),
     "audit": Place("firedoor.cli.audit", "Check what happened."),

@@ -1,0 +1,164 @@
+"""What the commands about logs share: options, the store, and how an answer is printed."""
+
+import csv
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from firedoor.cli import output, render
+from firedoor.errors import BadInput
+from firedoor.lake.ingest import Given
+from firedoor.lake.portable import Value
+from firedoor.lake.store import Store
+from firedoor.model.length import Length
+from firedoor.settings import settings
+
+Logs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--logs",
+        metavar="PLACE",
+        help="Ask the logs in this file, folder or bucket, instead of those that are kept.",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", metavar="SOURCE", help="Their format, as `logs sources` names it."),
+]
+Fields = Annotated[
+    str,
+    typer.Option(
+        "--fields", metavar="NAMES", help="The columns of flow logs without a header, in order."
+    ),
+]
+Account = Annotated[
+    str, typer.Option("--account", help="The account of logs that do not tell theirs.")
+]
+Region = Annotated[str, typer.Option("--region", help="Their region, likewise.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="24h, 7d or 2026-01-31T00:00Z."),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Likewise; default: now.")
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="Set a parameter; may be repeated."),
+]
+
+
+class Table(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def given(
+    source: str | None = None, fields: str = "", account: str = "", region: str = ""
+) -> Given:
+    """Return what the options say about logs; raises `BadInput`."""
+    from firedoor.discovery import find
+    from firedoor.log_source import LogSource
+
+    known = find("firedoor.logs", LogSource)
+    if source is not None and source not in known:
+        raise BadInput("--format", source, f"expected one of {', '.join(known)}")
+    return Given(source, fields, account, region, settings().own_networks)
+
+
+def store() -> Store:
+    """Return the store of this installation."""
+    return Store(settings().store)
+
+
+def now() -> datetime:
+    """Return the instant that a command is about."""
+    return datetime.now(UTC)
+
+
+def instant(text: str | None, option: str, at: datetime) -> datetime | None:
+    """Return a time that an option says: a date, an instant, or how long before `at`."""
+    if text is None:
+        return None
+    with suppress(BadInput):
+        return at - length(text, option)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        what = "expected how long ago, as 24h or 7d, or a time, as 2026-01-31T08:00Z"
+        raise BadInput(option, text, what) from error
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def length(text: str, option: str) -> timedelta:
+    """Return a length of time that an option says; raises `BadInput`."""
+    try:
+        return TypeAdapter(Length).validate_python(text)
+    except ValidationError as error:
+        raise BadInput(option, text, str(error.errors()[0]["msg"])) from error
+
+
+def span(since: str | None, until: str | None, default: timedelta) -> tuple[datetime, datetime]:
+    """Return the time between two options."""
+    end = instant(until, "--until", now()) or now()
+    return instant(since, "--since", end) or end - default, end
+
+
+def params(texts: Iterable[str] | None, known: Mapping[str, Value]) -> dict[str, Value]:
+    """Return parameters as they are set on the command line, each of the type of its default."""
+    found: dict[str, Value] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput("--param", text, "expected NAME=VALUE")
+        if known and name not in known:
+            raise BadInput("--param", name, f"expected one of {', '.join(known) or 'none'}")
+        found[name] = _typed(value, known.get(name), name)
+    return found
+
+
+def _typed(text: str, default: Value | None, name: str) -> Value:
+    for kind in (int, float):
+        try:
+            if default is None or isinstance(default, kind):
+                return kind(text)
+        except ValueError:
+            if isinstance(default, kind):
+                raise BadInput("--param", f"{name}={text}", "expected a number") from None
+    return text
+
+
+def rows(names: list[str], found: list[dict[str, Any]], how: Table) -> None:
+    """Print rows: for people, as JSON lines, or as CSV."""
+    match how:
+        case Table.JSON:
+            for row in found:
+                output.record(row)
+        case Table.CSV:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows([_cell(row[name]) for name in names] for row in found)
+        case Table.TABLE:
+            cells = [tuple(output.one_line(_cell(row[name])) for name in names) for row in found]
+            output.show(render.table(tuple(names), cells))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def told(name: str, value: Any) -> Any:
+    """Return an IPv4 address for its key."""
+    if name.endswith("_key") and isinstance(value, int) and value >= 0:
+        return str(IPv4Address(value))
+    return value

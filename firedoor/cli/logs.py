@@ -1,0 +1,274 @@
+"""Logs: read them into the store, ask them, and turn them on where they are off."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from firedoor.cli import _lake, output, render
+from firedoor.cli._lake import (
+    Account,
+    Fields,
+    Format,
+    Logs,
+    Params,
+    Region,
+    Since,
+    Table,
+    Until,
+)
+from firedoor.cli.output import Json, document, line, progress, record
+from firedoor.discovery import find
+from firedoor.errors import BadInput
+from firedoor.settings import settings
+
+app = typer.Typer(rich_markup_mode=None)
+logs = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(logs, name="logs", help="Read network and API logs, and ask them.")
+
+LEFT_OUT = 1
+"""How a command ends that has left something out."""
+DAY = timedelta(days=1)
+
+Places = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PLACE...",
+        help="Files, folders, s3://, gs://, Azure container URLs, or cloudwatch://GROUP.",
+    ),
+]
+
+
+@logs.command()
+def ingest(
+    places: Places,
+    source: Format = None,
+    fields: Fields = "",
+    account: Account = "",
+    region: Region = "",
+    since: Since = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Try once more what could not be read before.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Read what is new in places into the store: each object once.
+
+    What cannot be read is named with its reason and kept, the rest goes on, and the exit status is
+    1: `firedoor logs refused` shows it.
+    """
+    from firedoor.lake.ingest import ingest as read
+    from firedoor.lake.ingest import tidy
+
+    now = _lake.now()
+    from_ = _lake.instant(since, "--since", now)
+    given = _lake.given(source, fields, account, region)
+    objects = rows = left_out = 0
+    with _lake.store() as store:
+        with progress("reading"):
+            for seen in read(places, store, given, now, from_, again=again):
+                objects, rows = objects + 1, rows + seen.rows
+                left_out += bool(seen.problem or seen.refused)
+                if seen.problem or seen.refused:
+                    output.complain(f"{seen.name}: {_problem(seen)}")
+                if json:
+                    record(seen.__dict__)
+        with progress("compacting"):
+            tidy(store, settings().log_days, now)
+    if not json:
+        line(f"{objects} objects with {rows} rows" + (f", {left_out} not whole" * bool(left_out)))
+    if left_out:
+        raise typer.Exit(LEFT_OUT)
+
+
+@logs.command()
+def query(
+    sql: Annotated[str | None, typer.Argument(metavar="[SQL]", help="The question.")] = None,
+    saved: Annotated[
+        str | None, typer.Option("--saved", metavar="NAME", help="A saved query instead.")
+    ] = None,
+    param: Params = None,
+    since: Since = None,
+    until: Until = None,
+    logs: Logs = None,
+    source: Format = None,
+    fields: Fields = "",
+    how: Annotated[Table, typer.Option("--output", "-o", help="How to print rows.")] = Table.TABLE,
+    json: Json = False,
+) -> None:
+    """Ask the logs that are kept, or logs where they lie, in SQL.
+
+    `firedoor logs tables` names relations and columns. `:since` and `:until` in the question are
+    the bounds of --since and --until, in epoch milliseconds; by default the last 24 hours.
+    """
+    from firedoor.lake import portable
+
+    text, defaults = _question(sql, saved)
+    start, end = _lake.span(since, until, DAY)
+    values = defaults | _lake.params(param, defaults)
+    needed = portable.parameters(text)
+    values |= {
+        name: int(at.timestamp() * 1000)
+        for name, at in (("since", start), ("until", end))
+        if name in needed
+    }
+    bounded = bool(since or until or "since" in needed)
+    with _engine(logs, source, fields, text, (start, end) if bounded else None) as (duck, problems):
+        with progress("asking"):
+            answer = duck.ask(text, values)
+    names = answer.column_names
+    found = [{name: _lake.told(name, row[name]) for name in names} for row in answer.to_pylist()]
+    _lake.rows(names, found, Table.JSON if json else how)
+    if problems:
+        raise typer.Exit(LEFT_OUT)
+
+
+@logs.command()
+def queries(json: Json = False) -> None:
+    """List the saved queries."""
+    from firedoor.saved_query import SavedQuery
+
+    known = find("firedoor.queries", SavedQuery)
+    if json:
+        document({id_: one.__dict__ for id_, one in known.items()})
+        return
+    output.show(render.table(("query", "asks"), [(id_, one.title) for id_, one in known.items()]))
+
+
+@logs.command()
+def sources(json: Json = False) -> None:
+    """List the log formats that can be read."""
+    from firedoor.log_source import LogSource
+
+    known = find("firedoor.logs", LogSource)
+    if json:
+        document({id_: [one.title, *one.relations] for id_, one in known.items()})
+        return
+    rows = [(id_, one.title, ", ".join(one.relations)) for id_, one in known.items()]
+    output.show(render.table(("source", "reads", "into"), rows))
+
+
+@logs.command()
+def tables(
+    relation: Annotated[str | None, typer.Argument(metavar="[RELATION]")] = None,
+    json: Json = False,
+) -> None:
+    """List the relations, or the columns of one."""
+    from firedoor.relations import RELATIONS
+
+    if relation is None:
+        if json:
+            document({name: one.description for name, one in RELATIONS.items()})
+            return
+        rows = [(name, str(one.class_uid), one.description) for name, one in RELATIONS.items()]
+        output.show(render.table(("relation", "OCSF", "holds"), rows))
+        return
+    if relation not in RELATIONS:
+        raise BadInput("relation", relation, f"expected one of {', '.join(RELATIONS)}")
+    columns = RELATIONS[relation].columns
+    if json:
+        document([column.__dict__ for column in columns])
+        return
+    rows = [(c.name, c.type.value, c.ocsf, c.description) for c in columns]
+    output.show(render.table(("column", "type", "OCSF", "holds"), rows))
+
+
+@logs.command()
+def refused(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[OBJECT]", help="An object: its lines, with reasons.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what could not be read, and why."""
+    with _lake.store() as store:
+        if name is not None:
+            if store.seen(name) is None:
+                raise BadInput("object", name, "it was never read: `logs refused` lists them")
+            for one in store.refusals(name):
+                text = one.text.decode("utf-8", "replace")
+                if json:
+                    record({"number": one.number, "reason": one.reason, "text": text})
+                else:
+                    line(f"{one.number}: {one.reason}: {output.one_line(text)[:200]}")
+            return
+        found = store.problems()
+        if json:
+            document([seen.__dict__ for seen in found])
+            return
+        rows = [(seen.name, seen.source or "", _problem(seen)) for seen in found]
+        output.show(render.table(("object", "source", "problem"), rows))
+
+
+@logs.command()
+def status(json: Json = False) -> None:
+    """Show what is kept: rows, bytes and days of each relation."""
+    kept: dict[str, dict[str, Any]] = {}
+    with _lake.store() as store:
+        for file in store.files():
+            one = kept.setdefault(
+                file.relation,
+                {"rows": 0, "bytes": 0, "files": 0, "first": file.day, "last": file.day},
+            )
+            one["rows"] += file.rows
+            one["bytes"] += file.size
+            one["files"] += 1
+            one["first"], one["last"] = min(one["first"], file.day), max(one["last"], file.day)
+    if json:
+        document({name: {k: str(v) if k in ("first", "last") else v for k, v in one.items()}
+                  for name, one in kept.items()})  # fmt: skip
+        return
+    rows = [
+        (name, f"{one['rows']:,}", f"{one['bytes'] / 1e6:,.1f} MB", str(one["files"]),
+         str(one["first"]), str(one["last"]))
+        for name, one in kept.items()
+    ]  # fmt: skip
+    output.show(render.table(("relation", "rows", "size", "files", "from", "to"), rows))
+
+
+def _problem(seen: Any) -> str:
+    lines = f"{seen.refused} lines refused" if seen.refused else ""
+    return "; ".join(filter(None, (seen.problem, lines)))
+
+
+def _question(sql: str | None, saved: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the SQL and the defaults of its parameters; raises `BadInput`."""
+    from firedoor.saved_query import SavedQuery
+
+    if (sql is None) == (saved is None):
+        raise BadInput("query", "", "give one question: SQL, or --saved NAME")
+    if sql is not None:
+        return sql, {}
+    known = find("firedoor.queries", SavedQuery)
+    if saved not in known:
+        raise BadInput("--saved", str(saved), f"expected one of {', '.join(known)}")
+    return known[saved].sql, dict(known[saved].params)
+
+
+@contextmanager
+def _engine(
+    places: list[str] | None,
+    source: str | None,
+    fields: str,
+    sql: str,
+    bounds: tuple[datetime, datetime] | None,
+) -> Iterator[tuple[Any, list[str]]]:
+    """Open what a question is put to, and say what of it could not be read."""
+    if not places:
+        with _lake.store() as store, store.duck(*(bounds or ())) as duck:
+            yield duck, []
+        return
+    from firedoor.lake.duck import Duck
+    from firedoor.lake.straight import fill
+
+    with tempfile.TemporaryDirectory() as spill, Duck(Path(spill)) as duck:
+        problems = []
+        with progress("reading"):
+            for problem in fill(duck, places, _lake.given(source, fields), [sql]):
+                output.complain(problem)
+                problems.append(problem)
+        yield duck, problems

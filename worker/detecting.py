@@ -1,0 +1,89 @@
+"""Reading logs and looking at them, as activities of the worker that keeps the logs."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+
+import structlog
+from temporalio import activity
+
+from activities.heartbeat import beating
+from firedoor.model.finding import Finding
+from firedoor.model.watch import Found, Ingested, Look, Watch
+from firedoor.settings import settings
+from worker.catalogue import arrival
+from worker.client import deliver
+from worker.performing import perform
+
+log = structlog.get_logger()
+
+AT_ONCE = 60  # seconds, after which reading pauses: what was read until then is kept and counted
+ONE = ThreadPoolExecutor(1, thread_name_prefix="logs")
+"""Reads and looks: the store is for one at a time."""
+
+
+@activity.defn(name="logs.ingest")
+async def ingest(watch: Watch) -> Ingested:  # noqa: ARG001
+    """Read what is new in the places of this worker, as far as it goes in a minute."""
+    return await perform(ONE, "", "logs", _ingest)
+
+
+@activity.defn(name="detections.look")
+async def look(asked: Look) -> Found:
+    """Run the detections over what is kept, and hand over what they find and have not told yet."""
+    findings, problems = await perform(ONE, "", "detections", partial(_look, asked))
+    return await beating(_hand_over(findings, problems))
+
+
+def _ingest() -> Ingested:
+    from firedoor.lake.ingest import Given, ingest, tidy
+    from firedoor.lake.store import Store
+
+    given = settings()
+    now, started, read = datetime.now(UTC), monotonic(), Ingested()
+    with Store(given.store) as store:
+        for seen in ingest(given.places, store, Given(networks=given.own_networks), now):
+            read += Ingested(
+                objects=1,
+                rows=seen.rows,
+                left_out=int(bool(seen.problem or seen.refused)),
+                first=seen.first,
+            )
+            if seen.problem or seen.refused:
+                log.warning("log.left_out", object=seen.name, problem=seen.problem)
+            if monotonic() - started > AT_ONCE:
+                return read.model_copy(update={"more": True})
+        tidy(store, given.log_days, now)
+    return read
+
+
+def _look(asked: Look) -> tuple[list[Finding], list[str]]:
+    """Return what was not told yet, and which detections could not be asked."""
+    from firedoor import looking
+    from firedoor.lake.store import Store
+
+    with Store(settings().store) as store:
+        found, problems = looking.over(store, asked, settings().sigma)
+        return [one for one in found if store.is_news(one.id, one.last_seen)], problems
+
+
+async def _hand_over(findings: list[Finding], problems: list[str]) -> Found:
+    from firedoor.lake.store import Store
+
+    incidents = []
+    with Store(settings().store) as store:
+        for finding in findings:
+            delivery = await deliver(activity.client(), arrival(finding))
+            incidents.append(delivery.incident)
+            # Only now: whoever is killed before tells it again, and that starts nothing.
+            store.note_told(finding.id, finding.last_seen)
+            log.info(
+                "finding.delivered",
+                incident=delivery.incident,
+                outcome=delivery.outcome,
+                finding=finding.id,
+            )
+    return Found(
+        findings=len(findings), incidents=tuple(dict.fromkeys(incidents)), problems=tuple(problems)
+    )
