@@ -19,7 +19,7 @@ from firedoor.relations import PARTITIONS, RELATIONS, Column, Relation, Type
 DATABASE: Final = "firedoor"
 RETENTION: Final = 400
 """How many days back a table looks, where nothing else is said."""
-# As pyarrow and DuckDB write them: a column of the next wider type would be refused when it is read.
+# As pyarrow and DuckDB write them: a column that is read as another type ends the whole query.
 TYPES: Final[Mapping[Type, str]] = {
     Type.TEXT: "string",
     Type.WORD: "string",
@@ -68,8 +68,8 @@ def statements(
     if retention < 1:
         raise BadInput("retention", str(retention), "expected at least one day")
     listed = tuple(dict.fromkeys(map(_named, [*accounts, NOBODY])))
-    if len(listed) < 2:  # noqa: PLR2004 - NOBODY alone
-        raise BadInput("accounts", "", "expected at least one: Athena finds rows of listed ones only")
+    if listed == (NOBODY,):
+        raise BadInput("accounts", "", "expected at least one: rows of others are not found")
     made = [f"CREATE DATABASE IF NOT EXISTS `{database}`"]
     for relation in RELATIONS.values():
         made.append(f"DROP TABLE IF EXISTS `{database}`.`{relation.name}`")
