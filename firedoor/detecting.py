@@ -68,14 +68,18 @@ def findings(
     All matches of one subject in one window are one finding, whose id is the same whenever it is
     looked for: a second look finds it again, and starts nothing.
     """
-    grouped: dict[str, list[tuple[Resource | Principal, dict[str, Any]]]] = {}
     rows = matches(detection, engine, until, params)
     texts = _texts(rows, detection, engine)
+    return grouped(id_, detection, [row | _told(row, texts) for row in rows])
+
+
+def grouped(id_: str, detection: Detection, rows: Iterable[dict[str, Any]]) -> list[Finding]:
+    """Return the findings that matches are, with the texts of their addresses."""
+    groups: dict[str, list[tuple[Resource | Principal, dict[str, Any]]]] = {}
     for row in rows:
-        told = row | _told(row, texts)
-        subject = _subject(told, detection.about)
-        grouped.setdefault(f"{subject.path}@{_bucket(told, detection)}", []).append((subject, told))
-    return [_finding(id_, detection, group) for group in grouped.values()]
+        subject = _subject(row, detection.about)
+        groups.setdefault(f"{subject.path}@{_bucket(row, detection)}", []).append((subject, row))
+    return [_finding(id_, detection, group) for group in groups.values()]
 
 
 def _finding(
