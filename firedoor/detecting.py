@@ -3,16 +3,19 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from ipaddress import IPv4Address, ip_address
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
+import structlog
 
 from firedoor.detection import About, Detection, Value
 from firedoor.errors import BadInput
 from firedoor.lake import portable
 from firedoor.log_source import Piece, Place, table
 from firedoor.model.finding import (
+    GLOBAL,
     Cloud,
     Finding,
     Kind,
@@ -24,6 +27,10 @@ from firedoor.relations import RELATIONS
 
 SOURCE: Final = "detections"
 """The finding source of our own findings."""
+SHOWN: Final = 10
+"""How many matches of a subject a finding describes."""
+
+log = structlog.get_logger()
 
 
 class Engine(Protocol):
@@ -50,13 +57,13 @@ def matches(
     given: dict[str, Value] = {
         **detection.params,
         **(params or {}),
+        "earlier": _ms(since - detection.history),
         "since": _ms(since),
         "until": _ms(until),
     }
     needed = portable.parameters(detection.sql)
     answer = engine.ask(detection.sql, {name: given[name] for name in needed if name in given})
-    found: list[dict[str, Any]] = answer.to_pylist()
-    return found
+    return [{name: _plain(value) for name, value in row.items()} for row in answer.to_pylist()]
 
 
 def findings(
@@ -66,7 +73,8 @@ def findings(
     """Return what a detection finds in the window that ends at `until`.
 
     All matches of one subject in one window are one finding, whose id is the same whenever it is
-    looked for: a second look finds it again, and starts nothing.
+    looked for: a second look finds it again, and starts nothing. Windows are counted from 1970 on;
+    what goes on over the end of one is another finding of the same subject in the next.
     """
     rows = matches(detection, engine, until, params)
     texts = _texts(rows, detection, engine)
@@ -75,24 +83,35 @@ def findings(
 
 def grouped(id_: str, detection: Detection, rows: Iterable[dict[str, Any]]) -> list[Finding]:
     """Return the findings that matches are, with the texts of their addresses."""
-    groups: dict[str, list[tuple[Resource | Principal, dict[str, Any]]]] = {}
-    for row in rows:
-        subject = _subject(row, detection.about)
-        groups.setdefault(f"{subject.path}@{_bucket(row, detection)}", []).append((subject, row))
+    groups: dict[tuple[str, int], list[tuple[Resource | Principal, dict[str, Any]]]] = {}
+    machines = any(relation in detection.sql for relation in MACHINES)
+    for row in _placed(id_, rows):
+        subject = _subject(row, detection.about, machines=machines)
+        groups.setdefault((subject.path, _bucket(row, detection)), []).append((subject, row))
     return [_finding(id_, detection, group) for group in groups.values()]
+
+
+def _placed(id_: str, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of clouds that we know: of others nothing can be found out or contained."""
+    rows = [*rows]
+    if strange := [str(row["cloud"]) for row in rows if row["cloud"] not in CLOUDS]:
+        clouds = sorted({*strange})
+        log.warning("match.dropped", detection=id_, clouds=clouds, count=len(strange))
+    return [row for row in rows if row["cloud"] in CLOUDS]
 
 
 def _finding(
     id_: str, detection: Detection, group: list[tuple[Resource | Principal, dict[str, Any]]]
 ) -> Finding:
     subject, first = group[0]
-    rows = [row for _, row in group]
+    # Engines answer in any order, and a finding reads the same each time.
+    rows = sorted((row for _, row in group), key=_order)
     seen, last = (
         min(row["first_seen"] for row in rows),
         max(row["last_seen"] for row in rows),
     )
-    sentences = [detection.summary.format_map(row) for row in rows[:10]]
-    more = [f"... and {len(rows) - 10} more"] if len(rows) > 10 else []
+    sentences = [detection.summary.format_map(row) for row in rows[:SHOWN]]
+    more = [f"... and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
     name = f"{id_}|{subject.path}|{_bucket(first, detection)}"
     return Finding(
         id=f"firedoor/{hashlib.sha256(name.encode()).hexdigest()[:32]}",
@@ -108,6 +127,7 @@ def _finding(
         updated_at=_instant(last),
         first_seen=_instant(seen),
         last_seen=_instant(last),
+        count=max(1, sum(row.get("count") or 1 for row in rows)),
         side=detection.side,
         subject=subject,
         addresses=_each(rows, "remote_ip", ip_address),
@@ -119,50 +139,70 @@ def _finding(
     )
 
 
-def _subject(row: Mapping[str, Any], about: About) -> Resource | Principal:
-    place = {
-        "cloud": Cloud(row["cloud"]),
-        "account": row["account"] or "unknown",
-        "region": row["region"] or "global",
-    }
+def _subject(row: Mapping[str, Any], about: About, *, machines: bool) -> Resource | Principal:
+    account = str(row["account"] or "unknown")
+    place = {"cloud": Cloud(row["cloud"]), "account": account, "region": row["region"] or GLOBAL}
     match about:
         case About.ACCOUNT:
-            return Resource.model_validate(place | {"kind": Kind.ACCOUNT, "id": place["account"]})
+            return Resource.model_validate(place | {"kind": Kind.ACCOUNT, "id": account})
         case About.PRINCIPAL:
-            type_ = PRINCIPALS.get(row.get("actor_type") or "", PrincipalType.UNKNOWN)
-            name = "root" if type_ is PrincipalType.ROOT else row.get("actor") or "unknown"
-            return Principal(
-                cloud=place["cloud"], account=place["account"], id=f"{type_}/{name}",
-                type=type_, name=name,
-            )  # fmt: skip
+            return _principal(row, place["cloud"], account)
     for column in ("resource", "interface", "network"):
         if name := row.get(column):
-            kind = Kind.INSTANCE if column == "resource" and _is_instance(name) else Kind.OTHER
-            return Resource.model_validate(place | {"kind": kind, "id": name})
-    id_ = row.get("local_ip") or place["account"]
+            instance = column == "resource" and _instance(name, place["cloud"], machines=machines)
+            known = {"kind": Kind.INSTANCE, "id": instance} if instance else {"id": name}
+            return Resource.model_validate(place | {"kind": Kind.OTHER} | known)
+    id_ = row.get("local_ip") or account
     return Resource.model_validate(place | {"kind": Kind.OTHER, "id": id_})
 
 
-# By what the logs of the clouds call the type of who acted.
+def _principal(row: Mapping[str, Any], cloud: Cloud, account: str) -> Principal:
+    type_ = PRINCIPALS.get(str(row.get("actor_type")).lower(), PrincipalType.UNKNOWN)
+    name = "root" if type_ is PrincipalType.ROOT else row.get("actor") or "unknown"
+    # Who comes from another account can only be contained there.
+    home = row.get("actor_account") or account
+    return Principal(cloud=cloud, account=home, id=f"{type_}/{name}", type=type_, name=name)
+
+
+CLOUDS: Final = frozenset(cloud.value for cloud in Cloud)
+MACHINES: Final = frozenset({"network_activity", "dns_activity"})
+"""The relations whose `resource` is the machine that sent or asked, where it is told."""
+# By what the logs of the clouds call the type of who acted, in lower case.
 PRINCIPALS: Final = {
-    "Root": PrincipalType.ROOT,
-    "IAMUser": PrincipalType.USER,
-    "AssumedRole": PrincipalType.ROLE,
-    "Role": PrincipalType.ROLE,
-    "FederatedUser": PrincipalType.FEDERATED,
-    "SAMLUser": PrincipalType.FEDERATED,
-    "WebIdentityUser": PrincipalType.FEDERATED,
-    "IdentityCenterUser": PrincipalType.FEDERATED,
-    "AWSService": PrincipalType.SERVICE,
-    "AWSAccount": PrincipalType.ACCOUNT,
-    "User": PrincipalType.USER,
-    "ServicePrincipal": PrincipalType.SERVICE,
-    "serviceAccount": PrincipalType.SERVICE,
+    "root": PrincipalType.ROOT,
+    "iamuser": PrincipalType.USER,
+    "assumedrole": PrincipalType.ROLE,
+    "role": PrincipalType.ROLE,
+    "federateduser": PrincipalType.FEDERATED,
+    "samluser": PrincipalType.FEDERATED,
+    "webidentityuser": PrincipalType.FEDERATED,
+    "identitycenteruser": PrincipalType.FEDERATED,
+    "awsservice": PrincipalType.SERVICE,
+    "awsaccount": PrincipalType.ACCOUNT,
+    "user": PrincipalType.USER,
+    "member": PrincipalType.USER,
+    "guest": PrincipalType.USER,
+    "application": PrincipalType.SERVICE,
+    "serviceprincipal": PrincipalType.SERVICE,
+    "managedidentity": PrincipalType.SERVICE,
+    "serviceaccount": PrincipalType.SERVICE,
+    "principal": PrincipalType.FEDERATED,
+    "principalset": PrincipalType.FEDERATED,
 }
 
 
-def _is_instance(name: str) -> bool:
-    return name.startswith("i-") or "/virtualmachines/" in name.lower() or "/instances/" in name
+def _instance(name: str, cloud: Cloud, *, machines: bool) -> str:
+    """Return the id of an instance, or nothing where a resource is none."""
+    match cloud:
+        case Cloud.AWS:
+            id_ = name.rpartition(":instance/")[2]
+            return id_ if id_.startswith("i-") else ""
+        case Cloud.AZURE:
+            return name if "/virtualmachines/" in name.lower() else ""
+        case Cloud.GCP:
+            # Others have instances, too: those of machines lie in zones.
+            path = "/zones/" in name and "/instances/" in name
+            return name if path or (machines and "/" not in name) else ""
 
 
 def _texts(rows: list[dict[str, Any]], detection: Detection, engine: Engine) -> dict[int, str]:
@@ -177,7 +217,7 @@ def _texts(rows: list[dict[str, Any]], detection: Detection, engine: Engine) -> 
         for side in ("src", "dst"):
             if f"{side}_key" in columns:
                 sql = (
-                    f"SELECT {side}_key AS key, any_value({side}_ip) AS ip FROM {relation}"  # noqa: S608
+                    f"SELECT {side}_key AS key, max({side}_ip) AS ip FROM {relation}"  # noqa: S608
                     f" WHERE {side}_key IN ({listed}) GROUP BY {side}_key"
                 )
                 found |= {one["key"]: one["ip"] for one in engine.ask(sql).to_pylist()}
@@ -191,12 +231,15 @@ def _told(row: Mapping[str, Any], texts: Mapping[int, str]) -> dict[str, str]:
         number = row.get(f"{name}_key")
         if number is not None:
             text = str(IPv4Address(number)) if number >= 0 else texts.get(number, "")
-            told[f"{name}_ip"] = text
+            told[f"{name}_ip"] = text or ""
+        elif f"{name}_key" in row:
+            told[f"{name}_ip"] = ""
     return told
 
 
 def _each(rows: list[dict[str, Any]], column: str, as_: Any) -> tuple[Any, ...]:
-    values = dict.fromkeys(row[column] for row in rows if row.get(column) not in (None, ""))
+    # Port 0 is what stands where there are none.
+    values = dict.fromkeys(row[column] for row in rows if row.get(column))
     return tuple(as_(value) for value in values)
 
 
@@ -204,6 +247,15 @@ def _bucket(row: Mapping[str, Any], detection: Detection) -> int:
     """Return which window a match is counted for: that of its last sight."""
     window = int(detection.window.total_seconds() * 1000)
     return int(row["last_seen"]) // window
+
+
+def _order(row: Mapping[str, Any]) -> tuple[int, str]:
+    return int(row["first_seen"]), str(sorted(row.items(), key=lambda item: item[0]))
+
+
+def _plain(value: Any) -> Any:
+    """Return a whole number as one: DuckDB adds them up in a wider type than Athena."""
+    return int(value) if isinstance(value, Decimal) else value
 
 
 def _ms(at: datetime) -> int:

@@ -18,7 +18,7 @@ class About(StrEnum):
     RESOURCE = "resource"
     """`resource`; where that is null, `interface` or `network`, and else the local address."""
     PRINCIPAL = "principal"
-    """`actor_type` and `actor`, in the words of the cloud."""
+    """`actor_type` and `actor`, in the words of the cloud, and `actor_account`."""
     ACCOUNT = "account"
     """`account` alone."""
 
@@ -40,9 +40,11 @@ class Detection:
 
     `sql` is of the subset that runs on DuckDB and Athena alike (`firedoor.lake.portable`). It names
     parameters as `:threshold`; `:since` and `:until`, epoch milliseconds, bound `time` and are
-    given for `window`. A row of its answer is a match, whose columns are understood by their names:
+    given for `window`, and `:earlier` for the `history` before it. A row of its answer is a match,
+    whose columns are understood by their names:
 
     - `cloud`, `account`, `region` where it was, and the columns of `about`
+    - `actor_account` where that of a principal is another
     - `first_seen`, `last_seen` in epoch milliseconds, `count` of what was seen
     - `remote_key`, `local_key` addresses by their keys; `port`, `domain`, `credential`
     - whatever else `summary` names, as `{amount}`
@@ -60,6 +62,8 @@ class Detection:
     side: Side
     window: timedelta
     """How much time one evaluation looks at; matches of a subject in it are one finding."""
+    history: timedelta = timedelta(0)
+    """How much before the window it compares with; `:earlier` is when that begins."""
     sql: str
     summary: str
     """What happened, in a sentence that names columns of the row: `{remote_ip} tried {count} ...`;
@@ -67,3 +71,8 @@ class Detection:
     params: Mapping[str, Value] = field(default_factory=dict)
     """The parameters and their defaults, which an installation may change."""
     examples: tuple[Example, ...] = ()
+
+    @property
+    def reach(self) -> timedelta:
+        """How far back the rows lie that it has to be given."""
+        return self.window + self.history
