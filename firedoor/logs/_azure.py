@@ -1,28 +1,83 @@
-"""What the logs of Azure have in common: times, ids of resources, addresses with their ports."""
+"""What the logs of Azure have in common: their records, times, ids, addresses and codes.
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+Azure writes one id in several ways, `/SUBSCRIPTIONS/...` and `/subscriptions/...`, and takes them
+as one: ids of resources and subscriptions are in lower case here, whatever the log.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND: Final = timedelta(milliseconds=1)
+import msgspec
+
+from firedoor.log_source import Into, Parsed, Piece, records
+from firedoor.logs import _names, _values
+from firedoor.relations import Relation
+
+# https://www.iana.org/assignments/dns-parameters
+RCODES: Final = {
+    0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED",
+    6: "YXDOMAIN", 7: "YXRRSET", 8: "NXRRSET", 9: "NOTAUTH", 10: "NOTZONE",
+}  # fmt: skip
+TYPES: Final = {
+    1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT",
+    28: "AAAA", 33: "SRV", 35: "NAPTR", 43: "DS", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 52: "TLSA",
+    64: "SVCB", 65: "HTTPS", 99: "SPF", 252: "AXFR", 255: "ANY", 257: "CAA",
+}  # fmt: skip
+
+Number = int | float | str | None
+"""A number as Azure writes it: as one, as a text, or as an empty text where there is none."""
+Getter = Callable[[Any], Any]
 
 
-def milliseconds(text: str) -> int:
-    """Return the epoch milliseconds of an ISO time; one without a zone is in UTC."""
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return (time - EPOCH) // MILLISECOND
+class Diagnostic(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
+    """What the records of diagnostic settings have in common."""
+
+    category: str
+    resource_id: str = ""
+    time: str = ""
+    # Application gateways have their time under one of these.
+    time_stamp: str = ""
+    timestamp: str = ""
+    location: str = ""
+
+    def at(self) -> int:
+        """Return its time; raises `ValueError` where it has none."""
+        return first_time(self.time, self.time_stamp, self.timestamp)
+
+
+def parse(
+    piece: Piece,
+    type_: type[Any],
+    relation: Relation,
+    columns: Mapping[str, Any],
+    rows: Callable[[Any], Iterable[Any]] | None = None,
+) -> Parsed:
+    """Return rows of a relation; what a record does not say, the place of its object does."""
+    place = piece.place
+    account, region = columns["account"], columns.get("region", lambda _: None)
+    known = {
+        **columns,
+        "cloud": "azure",
+        "account": lambda row: account(row) or place.account or None,
+        "region": lambda row: region(row) or place.region,
+    }
+    return records(type_, Into(relation, known, rows))(piece)
+
+
+def names(hostname: Getter) -> dict[str, Getter]:
+    """Return how to get the name that was asked for, and all that is known of it."""
+    return {
+        column: lambda row, i=i: _names.name(hostname(row))[i]
+        for i, column in enumerate(_names.Name._fields)
+    }
 
 
 def first_time(*texts: str) -> int:
     """Return the milliseconds of the first time that is there; raises `ValueError` if none is."""
     for text in texts:
         if text:
-            return milliseconds(text)
+            return _values.milliseconds(text)
     raise ValueError("expected a time")
 
 
@@ -45,6 +100,56 @@ def said(text: str) -> str | None:
     return None if text in ("", "-") else text
 
 
+def integer(value: Number) -> int | None:
+    """Return a whole number, or None where there is none; raises `ValueError`."""
+    return None if value in (None, "", "-") else int(value)  # type: ignore[arg-type]
+
+
+def port(value: Number) -> int | None:
+    """Return a port, or None where it is none that there can be."""
+    number = integer(value)
+    return number if number is not None and 0 <= number <= 65535 else None
+
+
+def seconds(value: Number) -> float | None:
+    """Return the milliseconds of a number of seconds, or None where there is none."""
+    if value in (None, "", "-"):
+        return None
+    return round(float(value) * 1000, 3)  # type: ignore[arg-type]
+
+
+def host(text: str) -> str | None:
+    """Return the name of a host in lower case, without its port."""
+    name, colon, port = text.rpartition(":")
+    bare = name if colon and port.isdecimal() and not name.endswith(":") else text
+    return said(bare.lower().removesuffix("."))
+
+
+class Url(NamedTuple):
+    """The parts of the address of a request."""
+
+    host: str
+    path: str | None
+    query: str | None
+
+
+@lru_cache(maxsize=1 << 10)
+def url(text: str) -> Url:
+    """Return the parts of `https://host:443/path?query`, or of a path alone, as they were sent."""
+    scheme, is_whole, rest = text.partition("://")
+    if not is_whole or "/" in scheme:
+        scheme, rest = "", text
+    before, mark, query = rest.partition("?")
+    name, slash, path = before.partition("/") if scheme else ("", "", before)
+    return Url(name, said(slash + path), said(query) if mark else None)
+
+
+def code(value: Number, known: Mapping[int, str]) -> str | None:
+    """Return the name of a code of DNS, which is given as a number or by its name."""
+    text = "" if value is None else str(value)
+    return known.get(int(text), text) if text.isdecimal() else text.upper() or None
+
+
 @lru_cache(maxsize=1 << 14)
 def endpoint(text: str) -> tuple[str | None, int | None]:
     """Return the address and the port of `address`, `address:port` or `[address]:port`.
@@ -52,7 +157,7 @@ def endpoint(text: str) -> tuple[str | None, int | None]:
     What is no address is None.
     """
     for address, port in _readings(text.strip()):
-        if _is_address(address):
+        if _values.address(address):
             return address, int(port) if port.isdecimal() else None
     return None, None
 
@@ -68,11 +173,3 @@ def _readings(text: str) -> Iterator[tuple[str, str]]:
     yield host, port
     yield text.strip("[]"), ""
     yield host.strip("[]"), port
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

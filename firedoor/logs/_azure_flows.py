@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from firedoor.log_source import UNFIT, Parsed, Piece, Refusal, address_columns, table
 from firedoor.logs import _azure, _delimited
+from firedoor.logs._delimited import NUMBER, SMALL, WORD
 from firedoor.relations import NETWORK_ACTIVITY
 
-WORD, NUMBER, SMALL = pa.dictionary(pa.int32(), pa.string()), pa.int64(), pa.int32()
 # The answers are those of the receiver, as far as a format counts them.
 TYPES: Final = {
     "group": SMALL,
@@ -117,14 +117,16 @@ def _rows(
     if not groups:
         return None, []
     # What joins them writes the number before each, so no tuple is touched by itself.
-    lines = "\n".join(
-        f"{number}," + f"{group.lacking}\n{number},".join(group.tuples) + group.lacking
+    lines = "".join(
+        f"{number}," + f"{group.lacking}\n{number},".join(group.tuples) + f"{group.lacking}\n"
         for number, group in enumerate(groups)
     )
-    found, bad = _delimited.read(
-        lines.encode(), ("group", *meaning.fields), TYPES, delimiter=",", null=""
-    )
-    refused = [_refusal(one.text.decode("utf-8", "replace"), one.reason, groups) for one in bad]
+    format_ = _delimited.Format(("group", *meaning.fields), TYPES)
+    found, bad = _delimited.read(lines.replace(",", " ").encode(), format_)
+    refused = [
+        _refusal(one.text.decode("utf-8", "replace").replace(" ", ","), one.reason, groups)
+        for one in bad
+    ]
     found, untimed = _timed(found, meaning.unit)
     refused += [_refusal(line, "time: expected one", groups) for line in untimed]
     if not found.num_rows or not piece.wants(NETWORK_ACTIVITY):

@@ -1,0 +1,318 @@
+"""Azure activity logs: calls to the resource manager, in each form in which they are exported.
+
+These are the records of diagnostic settings, answers of the REST API or of the Python SDK, and rows
+of the table `AzureActivity`. https://learn.microsoft.com/azure/azure-monitor/platform/activity-log-schema
+names the fields.
+
+One call is several records with one correlation id: that it started, that it was accepted, and how
+it ended. Only the last is the call; the others are passed over, and so is what nobody called: the
+health of services, alerts, recommendations. Names of operations are in lower case, as each form,
+and often each record, writes them in its own way.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
+from firedoor.logs import _azure
+from firedoor.logs._azure import Number
+from firedoor.relations import API_ACTIVITY
+
+# Write, Delete and Action were the categories until 2019.
+CALLS: Final = ("Administrative", "Policy", "Write", "Delete", "Action")
+OTHERS: Final = (
+    "Security", "ServiceHealth", "ResourceHealth", "Alert", "Autoscale", "Recommendation",
+)  # fmt: skip
+TABLE: Final = "AzureActivity"
+SUCCESS, FAILURE = "Success", "Failure"
+STATUSES: Final = {
+    "success": SUCCESS,
+    "succeeded": SUCCESS,
+    "failure": FAILURE,
+    "failed": FAILURE,
+    "canceled": FAILURE,
+}
+UNFINISHED: Final = ("start", "started", "accept", "accepted", "inprogress", "running")
+DENIALS: Final = ("401", "403", "unauthorized", "forbidden")
+DENIED: Final = "authorizationfailed"
+USER, APPLICATION = "User", "ServicePrincipal"
+TYPES: Final = {"user": USER, "app": APPLICATION}
+
+SOAP: Final = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/"
+ENTRA: Final = "http://schemas.microsoft.com/identity/claims/"
+METHODS: Final = "http://schemas.microsoft.com/claims/authnmethodsreferences"
+NAMES: Final = (f"{SOAP}upn", "upn", f"{SOAP}name", f"{SOAP}emailaddress", "name", "appid")
+
+
+class Line(msgspec.Struct):
+    """An event in any of its forms."""
+
+    raw: msgspec.Raw = msgspec.Raw(b"")
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A value that has a name in the reader's language beside it."""
+
+    value: str | None = None
+
+
+class Record(_azure.Diagnostic, kw_only=True, frozen=True):
+    """A record of diagnostic settings."""
+
+    operation_name: str | Value
+    result_type: str = ""
+    result_signature: Number = ""
+    caller_ip_address: str = ""
+    tenant_id: str = ""
+    identity: Any = None
+    properties: Any = None
+
+
+class Answer(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
+    """An event as the REST API answers it."""
+
+    event_timestamp: str
+    operation_name: Value
+    category: Value = Value()
+    status: Value = Value()
+    sub_status: Value = Value()
+    resource_id: str = ""
+    subscription_id: str = ""
+    tenant_id: str | None = None
+    event_data_id: str | None = None
+    caller: str | None = None
+    claims: dict[str, Any] | None = None
+    http_request: dict[str, Any] | None = None
+    properties: Any = None
+
+
+class Row(msgspec.Struct, rename="pascal", kw_only=True, frozen=True):
+    """A row of the table."""
+
+    time_generated: str
+    operation_name_value: str
+    category_value: str = ""
+    activity_status_value: str = ""
+    activity_substatus_value: str = ""
+    resource_id: str = msgspec.field(name="_ResourceId", default="")
+    subscription_id: str = ""
+    event_data_id: str = ""
+    caller: str = ""
+    caller_ip_address: str = ""
+    claims: Any = None
+    properties: Any = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What every form says."""
+
+    raw: msgspec.Raw
+    time: str
+    category: str
+    operation: str
+    status: str
+    substatus: str
+    resource_id: str
+    claims: Mapping[str, Any]
+    properties: Mapping[str, Any]
+    address: str
+    account: str
+    event_id: str | None = None
+    caller: str | None = None
+    region: str = ""
+
+
+COLUMNS: Final[dict[str, Any]] = {
+    "source": "azure_activity",
+    "time": lambda event: _azure.first_time(event.time),
+    "account": lambda event: _azure.subscription(event.resource_id) or event.account.lower(),
+    "region": lambda event: event.region,
+    "event_id": lambda event: event.event_id,
+    "service": lambda event: event.operation.lower().partition("/")[0] or None,
+    "operation": lambda event: event.operation.lower(),
+    "actor_type": lambda event: _actor_type(event),
+    "actor": lambda event: _actor(event),
+    "actor_id": lambda event: event.claims.get(f"{ENTRA}objectidentifier"),
+    "actor_account": lambda event: event.claims.get(f"{ENTRA}tenantid"),
+    "credential": lambda event: event.claims.get("uti"),
+    "src_ip": lambda event: _azure.address(event.address or event.claims.get("ipaddr") or ""),
+    "status": lambda event: STATUSES.get(event.status.lower()),
+    "error": lambda event: _error(event)[0],
+    "message": lambda event: _error(event)[1],
+    "denied": lambda event: _is_denied(event),
+    "read_only": lambda event: event.operation.lower().endswith("/read"),
+    "mfa": lambda event: _second_factor(event),
+    "resource": lambda event: _azure.same(event.resource_id),
+    "request": lambda event: _text(event.properties.get("requestbody")),
+    "response": lambda event: _text(event.properties.get("responseBody")),
+    "raw": lambda event: event.raw,
+}
+
+
+def recognises(sample: Sample) -> bool:
+    """Tell an event by its category and operation, in each of its forms."""
+    record = sample.record
+    if isinstance(record.get("operationName", record.get("operation_name")), dict):
+        return True
+    if "OperationNameValue" in record:
+        return bool(record.get("Type", TABLE) == TABLE)
+    return record.get("category") in (*CALLS, *OTHERS) and "operationName" in record
+
+
+def parse(piece: Piece) -> Parsed:
+    """Return the calls, each as it ended."""
+    return _azure.parse(piece, Line, API_ACTIVITY, COLUMNS, _calls)
+
+
+SOURCE = LogSource(
+    title="Azure activity logs",
+    relations=(API_ACTIVITY.name,),
+    shape=Shape.RECORDS,
+    recognises=recognises,
+    parse=parse,
+)
+
+
+def _calls(line: Line) -> Iterator[Event]:
+    event = _event(line.raw)
+    if event.category not in (*CALLS, *OTHERS):
+        raise ValueError(f"category: expected one of {', '.join(CALLS)}, not {event.category}")
+    if event.category in CALLS and event.status.lower() not in UNFINISHED:
+        yield event
+
+
+def _event(raw: msgspec.Raw) -> Event:
+    record = msgspec.json.decode(raw, type=dict[str, Any])
+    if "OperationNameValue" in record:
+        return _of_row(raw, msgspec.convert(record, Row))
+    if "event_timestamp" in record:
+        return _of_answer(raw, msgspec.convert(_camel(record), Answer))
+    if "eventTimestamp" in record:
+        return _of_answer(raw, msgspec.convert(record, Answer))
+    return _of_record(raw, msgspec.convert(record, Record))
+
+
+def _of_record(raw: msgspec.Raw, told: Record) -> Event:
+    identity, properties = _object(told.identity), _object(told.properties)
+    name = told.operation_name
+    # `Failed.Forbidden`, or the status of HTTP.
+    substatus = str(told.result_signature).rpartition(".")[2]
+    return Event(
+        raw=raw,
+        time=told.time,
+        category=told.category,
+        operation=name if isinstance(name, str) else name.value or "",
+        status=told.result_type,
+        substatus=substatus,
+        resource_id=told.resource_id,
+        claims=_object(identity.get("claims")),
+        properties=properties,
+        address=told.caller_ip_address,
+        account=told.tenant_id,
+        event_id=properties.get("eventDataId"),
+        caller=properties.get("caller"),
+        region=told.location,
+    )
+
+
+def _of_answer(raw: msgspec.Raw, told: Answer) -> Event:
+    request = told.http_request or {}
+    return Event(
+        raw=raw,
+        time=told.event_timestamp,
+        category=told.category.value or "",
+        operation=told.operation_name.value or "",
+        status=told.status.value or "",
+        substatus=told.sub_status.value or "",
+        resource_id=told.resource_id,
+        claims=told.claims or {},
+        properties=_object(told.properties),
+        address=request.get("clientIpAddress") or request.get("client_ip_address") or "",
+        account=told.subscription_id or told.tenant_id or "",
+        event_id=told.event_data_id,
+        caller=told.caller,
+    )
+
+
+def _of_row(raw: msgspec.Raw, told: Row) -> Event:
+    return Event(
+        raw=raw,
+        time=told.time_generated,
+        category=told.category_value,
+        operation=told.operation_name_value,
+        status=told.activity_status_value,
+        substatus=told.activity_substatus_value,
+        resource_id=told.resource_id,
+        claims=_object(told.claims),
+        properties=_object(told.properties),
+        address=told.caller_ip_address,
+        account=told.subscription_id,
+        event_id=told.event_data_id or None,
+        caller=told.caller or None,
+    )
+
+
+def _camel(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the Python SDK says, by the names of the REST API."""
+    return {
+        first + "".join(word.capitalize() for word in words): value
+        for (first, *words), value in ((name.split("_"), one) for name, one in record.items())
+    }
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """Return an object, which tables hold as a text of JSON."""
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    """Return a value as JSON; a text is JSON as it is."""
+    if value is None or isinstance(value, str):
+        return value or None
+    return msgspec.json.encode(value).decode()
+
+
+def _actor(event: Event) -> str | None:
+    if event.caller:
+        return event.caller
+    return next((str(event.claims[name]) for name in NAMES if event.claims.get(name)), None)
+
+
+def _actor_type(event: Event) -> str | None:
+    if known := TYPES.get(event.claims.get("idtyp", "")):
+        return known
+    if "@" in (_actor(event) or ""):
+        return USER
+    return APPLICATION if event.claims.get("appid") else None
+
+
+def _error(event: Event) -> tuple[str | None, str | None]:
+    """Return the code of a failure and what it says."""
+    if STATUSES.get(event.status.lower()) != FAILURE:
+        return None, None
+    message = event.properties.get("statusMessage")
+    error = _object(_object(message).get("error")) or _object(message)
+    code = error.get("code") or event.properties.get("statusCode") or event.substatus
+    return _text(code), _text(error.get("message") or message)
+
+
+def _is_denied(event: Event) -> bool:
+    if STATUSES.get(event.status.lower()) != FAILURE:
+        return False
+    codes = (event.substatus, event.properties.get("statusCode"), _error(event)[0])
+    said = [str(code).lower() for code in codes if code]
+    return any(code in DENIALS or DENIED in code for code in said)
+
+
+def _second_factor(event: Event) -> bool | None:
+    methods = event.claims.get(METHODS)
+    return None if methods is None else "mfa" in str(methods).split(",")

@@ -1,0 +1,70 @@
+"""Windows DNS Analytics: rows of the table `DnsEvents`, which DNS servers on Windows fill.
+
+https://learn.microsoft.com/azure/azure-monitor/reference/tables/dnsevents names the columns. The
+solution is retired, and its table still kept. Only a `LookupQuery` is a question.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
+from firedoor.logs import _azure, _values
+from firedoor.logs._azure import Number
+from firedoor.relations import DNS_ACTIVITY
+
+TABLE: Final = "DnsEvents"
+MEMBERS: Final = {"ClientIP", "QueryType", "ResultCode", "SubType", "TimeGenerated"}
+
+
+class Row(msgspec.Struct, rename="pascal", kw_only=True, frozen=True):
+    """A row of the table."""
+
+    time_generated: str
+    sub_type: str
+    computer: str = ""
+    client_ip: str = msgspec.field(name="ClientIP", default="")
+    name: str = ""
+    query_type: Number = None
+    result_code: Number = None
+    ip_addresses: str = msgspec.field(name="IPAddresses", default="")
+    resource_id: str = msgspec.field(name="_ResourceId", default="")
+    subscription_id: str = msgspec.field(name="_SubscriptionId", default="")
+
+
+COLUMNS: Final[dict[str, Any]] = {
+    "source": "azure_dns_analytics",
+    "time": lambda row: _values.milliseconds(row.time_generated),
+    "account": lambda row: row.subscription_id.lower() or _azure.subscription(row.resource_id),
+    "resource": lambda row: _azure.same(row.resource_id or row.computer),
+    "src_ip": lambda row: _azure.address(row.client_ip),
+    "type": lambda row: _azure.code(row.query_type, _azure.TYPES),
+    "rcode": lambda row: _azure.code(row.result_code, _azure.RCODES),
+    "answers": lambda row: row.ip_addresses.replace(" ", "") or None,
+    **_azure.names(lambda row: row.name),
+}
+
+
+def recognises(sample: Sample) -> bool:
+    """Tell a row by its table, or by its columns where that is not exported."""
+    return sample.record.get("Type", TABLE) == TABLE and sample.record.keys() >= MEMBERS
+
+
+def parse(piece: Piece) -> Parsed:
+    """Return the questions; other events of a DNS server are passed over."""
+    return _azure.parse(piece, Row, DNS_ACTIVITY, COLUMNS, _queries)
+
+
+SOURCE = LogSource(
+    title="Windows DNS Analytics",
+    relations=(DNS_ACTIVITY.name,),
+    shape=Shape.RECORDS,
+    recognises=recognises,
+    parse=parse,
+)
+
+
+def _queries(row: Row) -> Iterator[Row]:
+    if row.sub_type == "LookupQuery":
+        yield row
