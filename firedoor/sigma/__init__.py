@@ -1,0 +1,1 @@
+"""Sigma rules for the logs of clouds: read, turned into SQL, and matched against API activity."""

@@ -1,0 +1,231 @@
+"""Which of our logs a Sigma rule is about, and where in a record the fields stand that it names.
+
+A field is looked up in the record as it was logged, `raw`. Where a column of the relation holds the
+same, the column is what events are chosen by before any record is decoded.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+Getter = Callable[[Any], Sequence[str]]
+"""Return the values of a field in a decoded record: none, one, or those of a list."""
+Path = tuple[str, ...]
+
+ANYWHERE: Final = ""
+"""The field of a value that is looked for anywhere in a record: a keyword."""
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """A log of ours that rules can be about."""
+
+    source: str
+    """The log source that reads it: `aws_cloudtrail`."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """The columns of `api_activity` that hold a field, by its name."""
+    getters: Mapping[str, Getter] = field(default_factory=dict)
+    """How to get what stands elsewhere than its name says, by that name in lower case."""
+    named: Callable[[str], str] = lambda name: name
+    """What a field is called in the record."""
+    any_case: bool = False
+    """Whether the log is written in more than one case: `resourceId`, `ResourceId`."""
+
+    def members(self, names: Iterable[str]) -> frozenset[str] | None:
+        """Return the members of a record in which fields stand; None where it may be any."""
+        if self.any_case or self.getters or ANYWHERE in names:
+            return None
+        return frozenset(self.named(name).partition(".")[0] for name in names)
+
+    def getter(self, name: str) -> Getter:
+        """Return how to get the values of a field."""
+        if name == ANYWHERE:
+            return everything
+        if known := self.getters.get(name.lower()):
+            return known
+        path = tuple(self.named(name).split("."))
+        return lambda record: values(record, path, any_case=self.any_case)
+
+    def column(self, name: str) -> str | None:
+        """Return the column that holds a field, if one does."""
+        return self.columns.get(name)
+
+
+def values(value: Any, path: Path, *, any_case: bool = False) -> tuple[str, ...]:
+    """Return the texts at a path, looking into every element of a list on the way.
+
+    What is null, or not there, has none. An object at the end is its JSON.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return tuple(text for one in value for text in values(one, path, any_case=any_case))
+    if not path:
+        return (_text(value),)
+    if not isinstance(value, dict):
+        return ()
+    member = value.get(path[0])
+    if member is None and any_case:
+        wanted = path[0].lower()
+        member = next((one for key, one in value.items() if key.lower() == wanted), None)
+    return values(member, path[1:], any_case=any_case)
+
+
+def everything(record: Any) -> tuple[str, ...]:
+    """Return every value in a record, and its JSON, where the names of members stand too."""
+    return (_json(record), *_leaves(record))
+
+
+def folded(text: str) -> str:
+    """Return a text in lower case as DuckDB writes it: letter for letter."""
+    return text.lower() if text.isascii() else "".join(one.lower()[0] for one in text)
+
+
+def log_of(product: str | None, service: str | None, category: str | None) -> Log | None:
+    """Return the log that a rule is about, by its `logsource`; None where we read none such."""
+    if category:
+        return None
+    return LOGS.get(((product or "").lower(), (service or "").lower()))
+
+
+def _text(value: Any) -> str:
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case float() if math.isfinite(value) and value.is_integer():
+            return str(int(value))
+        case dict():
+            return _json(value)
+    return str(value)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    match value:
+        case None:
+            return
+        case dict():
+            for one in value.values():
+                yield from _leaves(one)
+        case list():
+            for one in value:
+                yield from _leaves(one)
+        case _:
+            yield _text(value)
+
+
+def _first(*names: str) -> Getter:
+    """Return what gets the first of several paths at which there is something."""
+    paths = [tuple(name.split(".")) for name in names]
+
+    def get(record: Any) -> Sequence[str]:
+        found = (values(record, path, any_case=True) for path in paths)
+        return next((texts for texts in found if texts), ())
+
+    return get
+
+
+def _provider(record: Any) -> Sequence[str]:
+    """Return the resource provider, which operations begin with: `Microsoft.Compute/...`."""
+    told = _first("resourceProviderName.value", "resourceProviderValue", "resourceProvider")(record)
+    return told or [text.partition("/")[0] for text in _OPERATION(record)]
+
+
+_OPERATION: Final = _first("operationName.value", "operationNameValue", "operationName")
+_STATUS: Final = _first("status.value", "activityStatusValue", "resultType")
+_CATEGORY: Final = _first("category.value", "categoryValue", "category")
+# By the names of the event hub, of the REST API, and of the table AzureActivity alike.
+_AZURE: Final[Mapping[str, Getter]] = {
+    "operationname": _OPERATION,
+    "operationnamevalue": _OPERATION,
+    "category": _CATEGORY,
+    "categoryvalue": _CATEGORY,
+    "resourceprovidervalue": _provider,
+    "resourceid": _first("resourceId", "_ResourceId"),
+    "status": _STATUS,
+    "activitystatusvalue": _STATUS,
+    "calleripaddress": _first("callerIpAddress", "httpRequest.clientIpAddress"),
+}
+
+
+def _beats(name: str) -> str:
+    """Return the name in an entry of what Elastic calls `gcp.audit.method_name`."""
+    own = name.removeprefix("gcp.audit.")
+    if own == name:
+        return name.removeprefix("data.")
+    return "protoPayload." + re.sub("_([a-z])", lambda found: found[1].upper(), own)
+
+
+def _new_value(record: Any) -> Sequence[str]:
+    """Return the parameter NEW_VALUE of an event of Google Workspace."""
+    entry = record if isinstance(record, dict) else {}
+    parameters = _members(entry, ("protoPayload", "metadata", "event", "parameter"))
+    return [
+        text
+        for one in parameters
+        if isinstance(one, dict) and one.get("name") == "NEW_VALUE"
+        for text in values(one, ("value",))
+    ]
+
+
+def _members(value: Any, path: Path) -> Iterator[Any]:
+    """Return what stands at a path, looking into lists."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _members(one, path)
+    elif not path:
+        yield value
+    elif isinstance(value, dict):
+        yield from _members(value.get(path[0]), path[1:])
+
+
+_CLOUDTRAIL: Final = Log(
+    "aws_cloudtrail",
+    columns={
+        "eventName": "operation",
+        "eventSource": "service",
+        "userAgent": "user_agent",
+        "userIdentity.type": "actor_type",
+    },
+)
+_ACTIVITY: Final = Log("azure_activity", getters=_AZURE, any_case=True)
+_AUDIT: Final = Log(
+    "gcp_audit",
+    columns={
+        "gcp.audit.method_name": "operation",
+        "gcp.audit.service_name": "service",
+        "protoPayload.methodName": "operation",
+        "protoPayload.serviceName": "service",
+    },
+    named=_beats,
+)
+_WORKSPACE: Final = Log(
+    "gcp_audit",
+    columns={"eventService": "service", "protoPayload.serviceName": "service"},
+    getters={
+        "eventservice": _first("protoPayload.serviceName"),
+        "eventname": _first("protoPayload.metadata.event.eventName"),
+        "new_value": _new_value,
+    },
+)
+
+LOGS: Final[Mapping[tuple[str, str], Log]] = {
+    ("aws", "cloudtrail"): _CLOUDTRAIL,
+    ("azure", "activitylogs"): _ACTIVITY,
+    ("gcp", "gcp.audit"): _AUDIT,
+    ("gcp", "google_workspace.admin"): _WORKSPACE,
+    ("gcp", "google_workspace.login"): _WORKSPACE,
+}
+"""The logs by the `product` and `service` of a rule."""
+
+UNKEPT: Final[Mapping[tuple[str, str], str]] = {("azure", "signinlogs"): "azure_signin"}
+"""The log sources that fill no relation with `raw`, in which fields could be looked up."""
