@@ -15,9 +15,10 @@ from firedoor.logs._azure import Number
 from firedoor.relations import DNS_ACTIVITY
 
 CATEGORY, TABLE = "DnsResponse", "DNSQueryLogs"
+NO_MATCH: Final = "nomatch"
 ACTIONS: Final = {
     "allow": "Allowed",
-    "nomatch": "Allowed",
+    NO_MATCH: "Allowed",
     "alert": "Observed",
     "block": "Denied",
     "deny": "Denied",
@@ -79,9 +80,7 @@ COLUMNS: Final[dict[str, Any]] = {
     "answers": lambda row: _answers(row[1].answer),
     "protocol": lambda row: row[1].transport.upper() or None,
     "action": lambda row: ACTIONS.get(row[1].resolver_policy_rule_action.lower()),
-    "rule": lambda row: _azure.same(
-        row[1].resolver_policy_domain_list_id or row[1].resolver_policy_id
-    ),
+    "rule": lambda row: _rule(row[1]),
     "network": lambda row: _azure.same(row[1].virtual_network_id),
     **_azure.names(lambda row: row[1].query_name),
 }
@@ -113,6 +112,13 @@ def _queries(record: Record) -> Iterator[tuple[Record, Any]]:
         yield record, record
     else:
         raise ValueError(f"category: expected {CATEGORY}, with properties")
+
+
+def _rule(query: Any) -> str | None:
+    """Return the list of names that decided, or the policy where none is told."""
+    if query.resolver_policy_rule_action.lower() == NO_MATCH:
+        return None
+    return _azure.same(query.resolver_policy_domain_list_id or query.resolver_policy_id)
 
 
 def _answers(answers: Any) -> str | None:
