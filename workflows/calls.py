@@ -44,6 +44,7 @@ async def call(
     patience: timedelta,
     summary: str = "",
     queue: str = "",
+    attempt: timedelta = ONE_ATTEMPT,
 ) -> T:
     """Call an activity by name, and return its result as `result`.
 
@@ -53,7 +54,7 @@ async def call(
         activity,
         argument,
         result_type=result,
-        start_to_close_timeout=min(ONE_ATTEMPT, patience),
+        start_to_close_timeout=min(attempt, patience),
         schedule_to_close_timeout=patience,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RETRIES,

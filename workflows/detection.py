@@ -7,7 +7,8 @@ from temporalio import workflow
 from firedoor.model.watch import Detected, Found, Ingested, Look, Watch
 from workflows.calls import call
 
-PATIENCE = timedelta(hours=1)
+PATIENCE = timedelta(hours=6)
+ONE_ATTEMPT = timedelta(hours=1)  # a worker that dies is noticed by its heartbeat
 # Logs come late, but what comes later than this is for a person to look at.
 LATEST = timedelta(days=1)
 
@@ -23,14 +24,18 @@ class DetectionWorkflow:
         read = await self._ingest(watch)
         since = max(now - LATEST, min(self._last_end(now), read.first or now))
         look = Look(watch=watch, since=since, until=now)
-        found = await call("detections.look", look, Found, PATIENCE, "look for what is wrong")
+        found = await call(
+            "detections.look", look, Found, PATIENCE, "look for what is wrong", attempt=ONE_ATTEMPT
+        )
         return Detected(until=now, read=read, found=found)
 
     async def _ingest(self, watch: Watch) -> Ingested:
         read = Ingested(more=True)
         while read.more:
             summary = f"read what is new, after {read.objects} objects"
-            read += await call("logs.ingest", watch, Ingested, PATIENCE, summary)
+            read += await call(
+                "logs.ingest", watch, Ingested, PATIENCE, summary, attempt=ONE_ATTEMPT
+            )
         return read
 
     def _last_end(self, now: datetime) -> datetime:

@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS objects (
 );
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, relation TEXT NOT NULL, day TEXT NOT NULL, account TEXT NOT NULL,
-    object TEXT NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL
+    object TEXT NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL, kept_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS files_by_day ON files (relation, day);
 CREATE INDEX IF NOT EXISTS files_by_object ON files (object);
@@ -212,9 +212,9 @@ class Store:
                 self._ledger.execute("DELETE FROM files WHERE object = ?", (blob.name,))
                 self._ledger.execute("DELETE FROM refusals WHERE object = ?", (blob.name,))
             self._ledger.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (path, *where, blob.name, rows, size)
+                    (path, *where, blob.name, rows, size, at.timestamp())
                     for path, where, rows, size in written.files
                 ],
             )
@@ -255,15 +255,15 @@ class Store:
     def retain(self, days: int, now: datetime) -> int:
         """Drop the days that are older than so many, and return how many files that were.
 
-        What is known of the objects stays: they are not read again.
+        Old logs that somebody has brought lately stay for as long. What is known of the objects
+        stays in any case: they are not read again.
         """
-        oldest = (now - timedelta(days=days)).date().isoformat()
-        paths = [
-            path
-            for (path,) in self._ledger.execute("SELECT path FROM files WHERE day < ?", (oldest,))
-        ]
+        oldest = now - timedelta(days=days)
+        bounds = oldest.date().isoformat(), oldest.timestamp()
+        too_old = "FROM files WHERE day < ? AND kept_at < ?"
+        paths = [path for (path,) in self._ledger.execute(f"SELECT path {too_old}", bounds)]
         with self._transaction():
-            self._ledger.execute("DELETE FROM files WHERE day < ?", (oldest,))
+            self._ledger.execute(f"DELETE {too_old}", bounds)
             self._replace(paths, now)
         return len(paths)
 
@@ -279,7 +279,7 @@ class Store:
 
     def _compact(self, relation: str, day: str, account: str, *, now: datetime) -> int:
         rows = self._ledger.execute(
-            "SELECT path, object, files.rows FROM files LEFT JOIN objects"
+            "SELECT path, object, files.rows, kept_at FROM files LEFT JOIN objects"
             " ON files.object = objects.name WHERE relation = ? AND day = ? AND account = ?"
             " AND (modified IS NULL OR modified < ?) ORDER BY path",
             (relation, day, account, (now - SETTLED).timestamp()),
@@ -301,8 +301,8 @@ class Store:
         with self._transaction():
             self._ledger.executemany("DELETE FROM files WHERE path = ?", [(one,) for one in paths])
             self._ledger.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, '', ?, ?)",
-                (path, relation, day, account, total, size),
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, '', ?, ?, ?)",
+                (path, relation, day, account, total, size, max(row[3] for row in rows)),
             )
             self._ledger.executemany(
                 "UPDATE objects SET compacted = 1 WHERE name = ?", [(one,) for one in objects]
