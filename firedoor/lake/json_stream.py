@@ -1,17 +1,19 @@
 """JSON records, however they stand in a stream: one a line, one after another, or in a list.
 
-A list may stand alone or in an object, below a name that one of the clouds gives it. What is of the
-size of a usual object is decoded at once; what is larger, or ends too early, is cut into records by
-its brackets.
+A list may stand alone or in an object, below a name that one of the clouds gives it. A document of
+the size of a usual object is decoded at once, and lines are one by one; what is larger, or ends too
+early, is cut into records by its brackets.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import msgspec
 
+from firedoor.errors import Unreadable
 from firedoor.log_source import Refusal
 
 AT_ONCE: Final = 64 << 20
@@ -21,8 +23,11 @@ _OPENING: Final = re.compile(
     rb'\s*\{\s*"(?:' + "|".join(LISTS).encode() + rb')"\s*:\s*\[|\s*\['
 )  # fmt: skip
 _CLOSING: Final = re.compile(rb"\](?:\s*\})?\s*\Z")
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+# A quotation mark alone is the beginning of a string that does not end.
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}\[\]]', re.DOTALL)
 _BETWEEN: Final = b" \t\r\n,"
+_AROUND, _WITHIN = re.compile(rb"[ \t\r\n,]*+"), re.compile(rb"[ \t\r\n,\]}]*+")
+CUT: Final = "it ends within a record"
 
 
 @dataclass
@@ -61,59 +66,62 @@ class Stream:
         """Up to which byte there are only whole records."""
         self.unfinished = ""
         """Why the last record is not whole, if it is not."""
+        self.damage: Unreadable | None = None
+        """Why the stream ended, if not where it should."""
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the records, at most so many at a time."""
-        head = b""
-        for block in self._blocks:
-            head += block
-            if len(head) > AT_ONCE:
-                break
-        else:
-            whole = None if self._resumed else self._at_once(head)
-            if whole is not None:
-                # Azure writes what is new before the brackets that end a list.
-                end = max(0, len(head) - 1024)
-                closing = _CLOSING.search(head, end) if _OPENING.match(head) else None
-                self.consumed = closing.start() if closing and whole else len(head)
-                for first in range(0, len(whole), size):
-                    yield Batch(whole[first : first + size])
-                return
-        yield from self._cut(head, size)
+        blocks = self._undamaged()
+        head, ended = b"", False
+        while len(head) <= AT_ONCE and not ended:
+            block = next(blocks, b"")
+            head, ended = head + block, not block
+        whole = _whole(head) if ended and not self._resumed else None
+        if whole is None:
+            yield from self._cut(chain([head], blocks), size)
+            return
+        # Azure writes what is new before the brackets that end a list.
+        end = max(0, len(head) - 1024)
+        closing = _CLOSING.search(head, end) if _OPENING.match(head) else None
+        self.consumed = closing.start() if closing and whole else len(head)
+        for first in range(0, len(whole), size):
+            yield Batch(whole[first : first + size])
 
-    def _at_once(self, text: bytes) -> list[msgspec.Raw] | None:
-        """Return the records of a document or of lines, or None if it is neither."""
+    def _undamaged(self) -> Iterator[bytes]:
+        """Yield what can be read: a record before the damage is as good as any other."""
         try:
-            return _records_of(text)
-        except _WRONG:
-            lines = text.splitlines()
-        try:
-            return [raw for line in lines if line.strip() for raw in _records_of(line)]
-        except _WRONG:
-            return None
+            yield from self._blocks
+        except Unreadable as error:
+            self.damage = error
 
-    def _cut(self, text: bytes, size: int) -> Iterator[Batch]:
-        """Yield records as brackets and lines part them, with no more than a block in memory."""
-        cutter = _Cutter(self._longest, resumed=self._resumed)
-        batch = Batch()
-        held = 0
-        for block in self._with_rest(text):
-            for one in cutter.feed(block):
-                (batch.refused if isinstance(one, Refusal) else batch.raws).append(one)  # type: ignore[arg-type]
-                held += len(one.text if isinstance(one, Refusal) else bytes(one))
+    def _cut(self, blocks: Iterator[bytes], size: int) -> Iterator[Batch]:
+        """Yield records as lines or brackets part them, with no more than a block in memory."""
+        first = next(blocks)
+        lines = not self._resumed and _are_lines(first)
+        cutter = _Lines(self._longest) if lines else _Cutter(self._longest, resumed=self._resumed)
+        batch, held = Batch(), 0
+        for block in chain([first], blocks, [b""]):
+            for one in cutter.feed(block) if block else cutter.end():
+                if isinstance(one, Refusal):
+                    batch.refused.append(one)
+                    held += len(one.text)
+                else:
+                    batch.raws.append(one)
+                    held += len(one)
                 if len(batch.raws) + len(batch.refused) >= size or held >= AT_ONCE:
                     yield batch
-                    batch = Batch()
-                    held = 0
-        if one := cutter.end():
-            self.unfinished = one.reason
-        self.consumed = cutter.consumed
+                    batch, held = Batch(), 0
+        self.consumed, self.unfinished = cutter.consumed, cutter.unfinished
         if batch.raws or batch.refused:
             yield batch
 
-    def _with_rest(self, text: bytes) -> Iterator[bytes]:
-        yield text
-        yield from self._blocks
+
+def _whole(text: bytes) -> list[msgspec.Raw] | None:
+    """Return the records of a document, or None if it is not one."""
+    try:
+        return _records_of(text)
+    except _WRONG:
+        return None
 
 
 def _records_of(text: bytes) -> list[msgspec.Raw]:
@@ -129,6 +137,63 @@ def _records_of(text: bytes) -> list[msgspec.Raw]:
     return [_any.decode(text)]
 
 
+def _are_lines(text: bytes) -> bool:
+    """Whether each line is a document, as the first one is."""
+    line, end, _ = text.lstrip().partition(b"\n")
+    return bool(end) and _whole(line) is not None
+
+
+class _Lines:
+    """Cuts a growing text into JSON values by its lines."""
+
+    def __init__(self, longest: int) -> None:
+        self._carried = b""
+        self._longest = longest
+        self._number = 0
+        self._skipping = False
+        self.consumed = 0
+        self.unfinished = ""
+
+    def feed(self, block: bytes) -> Iterator[msgspec.Raw | Refusal]:
+        whole, end, rest = block.rpartition(b"\n")
+        if not end:
+            self._carried += block
+        else:
+            text = self._carried + whole
+            self.consumed += len(text) + 1
+            self._carried = rest
+            for line in text.split(b"\n"):
+                self._number += 1
+                if self._skipping:
+                    self._skipping = False
+                elif line.strip():
+                    yield from self._records(line)
+        if self._skipping:
+            self.consumed += len(self._carried)
+            self._carried = b""
+        elif len(self._carried) > self._longest:
+            why = f"a record of over {self._longest >> 20} MB"
+            yield Refusal(self._number + 1, why, self._carried[:4096])
+            self.consumed += len(self._carried)
+            self._carried, self._skipping = b"", True
+
+    def end(self) -> Iterator[msgspec.Raw | Refusal]:
+        if not self._carried.strip():
+            return
+        found = _whole(self._carried)
+        if found is None:
+            self.unfinished = CUT
+            return
+        self.consumed += len(self._carried)
+        yield from found
+
+    def _records(self, line: bytes) -> Iterator[msgspec.Raw | Refusal]:
+        try:
+            yield from _records_of(line)
+        except _WRONG as error:
+            yield Refusal(self._number, str(error), line)
+
+
 class _Cutter:
     """Cuts a growing text into JSON values by their brackets."""
 
@@ -136,11 +201,10 @@ class _Cutter:
         self._text = b""
         self._longest = longest
         self._inside = resumed
-        self._resumed = resumed
         self._begun = resumed
         self._number = 0
-        self._skipping = False
         self.consumed = 0
+        self.unfinished = ""
 
     def feed(self, block: bytes) -> Iterator[msgspec.Raw | Refusal]:
         self._text += block
@@ -153,9 +217,8 @@ class _Cutter:
             self._number += 1
             value = self._text[start:at]
             try:
-                # Where a reading goes on, another document may follow the list that it was in.
-                whole = not self._inside or self._resumed
-                yield from _records_of(value) if whole else [_any.decode(value)]
+                # Another document may follow the list that it is in.
+                yield from _records_of(value)
             except _WRONG as error:
                 yield Refusal(self._number, str(error), value)
         self.consumed += at
@@ -169,30 +232,32 @@ class _Cutter:
             self.consumed += cut
             self._text = self._text[cut:]
 
-    def end(self) -> Refusal | None:
-        """Return what is left, if it is more than the end of a list."""
-        left = self._text.strip(_BETWEEN + b"]}")
-        return Refusal(self._number + 1, "it ends within a record", left[:4096]) if left else None
+    def end(self) -> Iterator[msgspec.Raw | Refusal]:
+        """Yield nothing more: what is left is not whole, if it is more than the end of a list."""
+        if self._text.strip(_BETWEEN + b"]}"):
+            self.unfinished = CUT
+        yield from ()
 
     def _next(self, at: int) -> tuple[int, int] | None:
         """Return where the next whole value begins and ends."""
         text = self._text
-        while at < len(text) and text[at] in (b" \t\r\n,]}" if self._inside else b" \t\r\n,"):
-            at += 1
+        at = (_WITHIN if self._inside else _AROUND).match(text, at).end()  # type: ignore[union-attr]
         if at >= len(text):
             return None
         if text[at] not in b"{[":
             return self._line(at)
         depth = 0
         for token in _TOKEN.finditer(text, at):
-            mark = text[token.start()]
-            if mark in b"{[":
-                depth += 1
-            elif mark in b"}]":
-                depth -= 1
-                if depth == 0:
-                    return at, token.end()
-            # A line that ends within a record is a record of its own that is damaged.
+            match text[token.start() : token.end()]:
+                case b"{" | b"[":
+                    depth += 1
+                case b"}" | b"]":
+                    depth -= 1
+                    if depth == 0:
+                        return at, token.end()
+                case b'"':
+                    break
+        # A line that ends within a record is a record of its own that is damaged.
         broken = text.find(b"\n", at)
         if broken >= 0 and not self._inside and _starts_anew(text, broken):
             return at, broken
