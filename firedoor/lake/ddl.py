@@ -129,7 +129,6 @@ def _text(text: str) -> str:
 
 def _named(account: str) -> str:
     """Return an account as the names of folders have it."""
-    name = quote(account.strip(), safe="")
-    if not name or "," in name:
+    if not re.fullmatch(r"[^\s,']+", account):
         raise BadInput("accounts", account, "expected the id of an account or project")
-    return name
+    return quote(account, safe="")
