@@ -1,152 +1,171 @@
-"""Lines of columns with one character between them, as Arrow reads them: a few lines may be bad."""
+"""Lines of columns with one character between them, as Arrow reads them; some may be bad.
+
+Arrow reads all of them at once. Only where it cannot is each line looked at by itself, and what is
+sound given to Arrow again.
+"""
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv
 
 from firedoor.log_source import Refusal
 
-Types = Mapping[str, pa.DataType]
-"""The columns that are read, and as what: text, a dictionary of text, or a whole number."""
+WORD, TEXT = pa.dictionary(pa.int32(), pa.string()), pa.string()
+NUMBER, SMALL, REAL = pa.int64(), pa.int32(), pa.float64()
 
-# Of the size of an object; a block holds whole lines, so one line cannot be longer.
-BLOCK = 64 << 20
+# Of the size of a piece: a block holds whole lines, so a line cannot be longer.
+BLOCK: Final = 128 << 20
+NULLS: Final = ("-", "")
+# A quoted field ends at a quote that is not escaped. In any other, a quote is like a letter.
+FIELD: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"\S*|[^" ]\S*)?')
+# A backslash before anything but a quote or another: `\\x22` is not an escape but what was logged.
+BACKSLASH: Final = re.compile(rb'\\(?=[^"\\])')
+SOUND: Final[Mapping[pa.DataType, tuple[re.Pattern[str], str]]] = {
+    NUMBER: (re.compile("-?[0-9]{1,18}"), "a whole number"),
+    SMALL: (re.compile("-?[0-9]{1,9}"), "a whole number"),
+    REAL: (re.compile("-?[0-9]{1,18}([.][0-9]{0,18})?"), "a number"),
+}
 
 
-def read(
-    lines: bytes,
-    names: Sequence[str],
-    types: Types,
-    *,
-    first: int = 1,
-    delimiter: str = " ",
-    quote: str | None = None,
-    escape: str | None = None,
-    null: str = "-",
-) -> tuple[pa.Table, list[Refusal]]:
-    """Return the columns of `types` that `names` has, of every line, and the lines that are bad.
+@dataclass(frozen=True)
+class Format:
+    """The columns of a line."""
 
-    `names` are those of all columns, in the order of the line. A line with more has new columns at
-    its end, which are left out; one with fewer is refused. `null` says that there is nothing.
+    names: Sequence[str]
+    """All of them, in their order."""
+    types: Mapping[str, pa.DataType]
+    """Those that are read, and as what; one that a line has not is left out."""
+    least: int = 0
+    """With how many columns a line is whole; 0 is all. What is missing at its end is null."""
+    delimiter: str = " "
+    quoted: bool = False
+    """Whether a text that holds spaces has quotes around it, and `\\` before a quote in it."""
+    checks: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
+    """Whether a value is as it should be. With any, each line is looked at by itself."""
+
+    @property
+    def fewest(self) -> int:
+        """With how many columns a line is whole."""
+        return self.least or len(self.names)
+
+
+def read(lines: bytes, format_: Format, first: int = 1) -> tuple[pa.Table, list[Refusal]]:
+    """Return the columns of all lines that are sound, and why the others are not.
+
+    `-` and an empty text are null. What a line has beyond the names is left out.
     """
-    reading = _Reading(lines, tuple(names), types, first, delimiter, quote, escape, null)
-    try:
-        return reading.typed()
-    except pa.ArrowInvalid:
-        return reading.masked()
+    if not format_.checks:
+        head = lines.lstrip().partition(b"\n")[0].decode(errors="replace")
+        columns = max(len(_fields(head, format_) or ()), format_.fewest)
+        odd: list[str] = []
+        try:
+            table = _parsed(lines, columns, format_, odd)
+        except pa.ArrowInvalid:
+            odd.append("a value that is not of its type")
+        # A quote that is not closed takes the next line with it.
+        if not odd and (not format_.quoted or table.num_rows == lines.count(b"\n")):
+            return _completed([table], format_), []
+    return _one_by_one(lines, format_, first)
 
 
-class _Reading:
-    """One reading of lines: all columns typed, or as text first where a value does not fit."""
-
-    def __init__(
-        self,
-        lines: bytes,
-        names: tuple[str, ...],
-        types: Types,
-        first: int,
-        delimiter: str,
-        quote: str | None,
-        escape: str | None,
-        null: str,
-    ) -> None:
-        self.lines, self.names, self.first, self.null = lines, names, first, null
-        self.types = {name: type_ for name, type_ in types.items() if name in names}
-        self.delimiter, self.quote, self.escape = delimiter, quote, escape
-        self.odd: list[tuple[int, str, int]] = []  # number, text and columns of lines
-
-    def typed(self) -> tuple[pa.Table, list[Refusal]]:
-        table = self._parse(self.types)
-        if not self.odd:
-            return table, []
-        longer, refused = self._odd_lines()
-        if longer:
-            more, bad = read(
-                longer, self.names, self.types, first=self.first, delimiter=self.delimiter,
-                quote=self.quote, escape=self.escape, null=self.null,
-            )  # fmt: skip
-            return pa.concat_tables([table, more]).unify_dictionaries(), [*refused, *bad]
-        return table, refused
-
-    def masked(self) -> tuple[pa.Table, list[Refusal]]:
-        """Read all as text, keep the lines of which every value is what it should be."""
-        self.odd.clear()
-        texts = self._parse(dict.fromkeys(self.types, pa.string()))
-        fits = pa.repeat(pa.scalar(True), texts.num_rows)
-        for name, type_ in self.types.items():
-            if pa.types.is_integer(type_):
-                digits = pc.match_substring_regex(texts[name], r"^-?[0-9]{1,18}$")
-                fits = pc.and_(fits, pc.fill_null(digits, True))
-        odd = {number for number, _, _ in self.odd}
-        numbered = [
-            (number, line)
-            for number, line in enumerate(self.lines.splitlines(), self.first)
-            if line.strip() and number not in odd
-        ]
-        wrong = [i for i, fit in enumerate(fits.to_pylist()) if not fit]
-        refused = [
-            Refusal(numbered[i][0], self._unfit(texts, i), numbered[i][1])
-            for i in wrong
-            if i < len(numbered)
-        ]
-        table = texts.filter(fits)
-        cast = [_cast(table[name], type_) for name, type_ in self.types.items()]
-        _, odd_refused = self._odd_lines()
-        return pa.table(cast, names=list(self.types)), sorted(
-            [*refused, *odd_refused], key=lambda one: one.number
-        )
-
-    def _parse(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        def note(row: Any) -> str:
-            self.odd.append(((row.number or 1) + self.first - 1, row.text, row.actual_columns))
-            return "skip"
-
-        return csv.read_csv(
-            io.BytesIO(self.lines),
-            # One thread: what reads many objects at once has a thread for each.
-            csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=self.names),
-            csv.ParseOptions(
-                delimiter=self.delimiter,
-                quote_char=self.quote or False,
-                double_quote=False,
-                escape_char=self.escape or False,
-                invalid_row_handler=note,
-            ),
-            csv.ConvertOptions(
-                column_types=types,
-                include_columns=list(types),
-                null_values=[self.null, ""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-                check_utf8=True,
-            ),
-        )
-
-    def _odd_lines(self) -> tuple[bytes, list[Refusal]]:
-        """Return what is longer than it should be, cut, and the rest as refused."""
-        expected = len(self.names)
-        longer, refused = [], []
-        for number, text, columns in self.odd:
-            if columns > expected and not self.quote:
-                longer.append(self.delimiter.join(text.split(self.delimiter)[:expected]))
-            else:
-                why = f"{columns} columns, expected {expected}"
-                refused.append(Refusal(number, why, text.encode()))
-        return "".join(f"{line}\n" for line in longer).encode(), refused
-
-    def _unfit(self, texts: pa.Table, row: int) -> str:
-        for name, type_ in self.types.items():
-            value = texts[name][row].as_py()
-            if pa.types.is_integer(type_) and value is not None:
-                digits = value.removeprefix("-")
-                if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-                    return f"{name}: expected a whole number, not {value[:40]}"
-        return "not as it should be"
+def _one_by_one(lines: bytes, format_: Format, first: int) -> tuple[pa.Table, list[Refusal]]:
+    """Sort the lines by their number of columns, and let Arrow read those that are sound."""
+    sound: dict[int, list[str]] = {}
+    refused = []
+    for number, line in enumerate(lines.splitlines(), first):
+        text = line.decode(errors="replace")
+        if not text.strip():
+            continue
+        fields = _fields(text, format_)
+        why = _why_not(fields, format_)
+        if why:
+            refused.append(Refusal(number, why, line))
+        else:
+            sound.setdefault(len(fields or ()), []).append(text)
+    tables = [
+        _parsed("\n".join([*texts, ""]).encode(), columns, format_, [])
+        for columns, texts in sound.items()
+    ]
+    return _completed(tables, format_), refused
 
 
-def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
-    return column.dictionary_encode() if pa.types.is_dictionary(type_) else column.cast(type_)
+def _fields(line: str, format_: Format) -> list[str] | None:
+    """Return the fields of a line, or None if a quote is not closed."""
+    if not format_.quoted:
+        return line.rstrip("\r").split(format_.delimiter)
+    fields, at, line = [], 0, line.rstrip("\r")
+    while found := FIELD.match(line, at):
+        fields.append(found[0])
+        if found.end() == len(line):
+            return fields
+        if line[found.end()] != " ":
+            return None
+        at = found.end() + 1
+    return None
+
+
+def _why_not(fields: list[str] | None, format_: Format) -> str:
+    """Return why a line is not sound, or nothing if it is."""
+    if fields is None:
+        return "a quote is not closed"
+    if len(fields) < format_.fewest:
+        return f"{len(fields)} columns, expected {format_.fewest}"
+    for name, value in zip(format_.names, fields, strict=False):
+        if value in NULLS:
+            continue
+        pattern, expected = SOUND.get(format_.types.get(name), (None, ""))
+        if pattern and not pattern.fullmatch(value):
+            return f"{name}: expected {expected}, not {value[:40]}"
+        check = format_.checks.get(name)
+        if check and not check(value):
+            return f"{name}: not {value[:40]}"
+    return ""
+
+
+def _parsed(lines: bytes, columns: int, format_: Format, odd: list[str]) -> pa.Table:
+    """Return the columns of lines that have so many; note the lines that have not."""
+    names = [*format_.names[:columns], *(f"+{i}" for i in range(len(format_.names), columns))]
+    types = {name: format_.types[name] for name in names if name in format_.types}
+
+    if format_.quoted and b"\\" in lines:
+        lines = BACKSLASH.sub(rb"\\\\", lines)
+
+    def note(row: Any) -> str:
+        odd.append(row.text)
+        return "skip"
+
+    return csv.read_csv(
+        io.BytesIO(lines),
+        # One thread: what reads many objects at once has a thread for each.
+        csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=names),
+        csv.ParseOptions(
+            delimiter=format_.delimiter,
+            quote_char='"' if format_.quoted else False,
+            escape_char="\\" if format_.quoted else False,
+            double_quote=False,
+            invalid_row_handler=note,
+        ),
+        csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(types),
+            null_values=NULLS,
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def _completed(tables: Iterable[pa.Table], format_: Format) -> pa.Table:
+    """Return one table of all; what not all of them have is null where it is missing."""
+    schema = pa.schema(
+        [(name, format_.types[name]) for name in format_.names if name in format_.types]
+    )
+    empty = pa.table([pa.array([], type_) for type_ in schema.types], schema=schema)
+    tables = [table for table in tables if table.num_rows]
+    if len(tables) == 1 and tables[0].num_columns == len(schema):
+        return tables[0]
+    return pa.concat_tables([empty, *tables], promote_options="default").unify_dictionaries()

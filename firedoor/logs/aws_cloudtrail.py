@@ -232,7 +232,7 @@ def _flag(value: str | bool | None) -> bool | None:
 
 
 def _account_or(account: str) -> Getter:
-    return lambda record: record.recipient_account_id or record.who.account_id or account or None
+    return lambda record: record.recipient_account_id or record.who.account_id or account
 
 
 def _region_or(region: str) -> Getter:

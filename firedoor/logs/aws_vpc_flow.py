@@ -1,46 +1,58 @@
-"""AWS VPC flow logs, versions 2 to 11: lines with a header, in a configured format or the default.
+"""AWS VPC and transit gateway flow logs, versions 2 to 11: lines with a header, or in a format.
 
-https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html names the fields. `version`
-is the highest version among them, and no sign of their order.
+https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html and
+https://docs.aws.amazon.com/vpc/latest/tgw/tgw-flow-logs.html name the fields. `version` is the
+highest version among them, and no sign of their order.
 """
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape, table, translated
-from firedoor.logs import _delimited
+from firedoor.log_source import (
+    LogSource,
+    Parsed,
+    Piece,
+    Refusal,
+    Sample,
+    Shape,
+    table,
+    translated,
+)
+from firedoor.logs._delimited import NUMBER, SMALL, WORD, Format, read
+from firedoor.logs._values import address
 from firedoor.relations import NETWORK_ACTIVITY
 
-DEFAULT: Final = [
-    "version",
-    "account-id",
-    "interface-id",
-    "srcaddr",
-    "dstaddr",
-    "srcport",
-    "dstport",
-    "protocol",
-    "packets",
-    "bytes",
-    "start",
-    "end",
-    "action",
-    "log-status",
-]
+DEFAULT: Final = (
+    "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start "
+    "end action log-status"
+)
+GATEWAY: Final = (
+    "version resource-type account-id tgw-id tgw-attachment-id tgw-src-vpc-account-id "
+    "tgw-dst-vpc-account-id tgw-src-vpc-id tgw-dst-vpc-id tgw-src-subnet-id tgw-dst-subnet-id "
+    "tgw-src-eni tgw-dst-eni tgw-src-az-id tgw-dst-az-id tgw-pair-attachment-id srcaddr dstaddr "
+    "srcport dstport protocol packets bytes start end log-status type packets-lost-no-route "
+    "packets-lost-blackhole packets-lost-mtu-exceeded packets-lost-ttl-expired tcp-flags region "
+    "flow-direction pkt-src-aws-service pkt-dst-aws-service"
+)
+"""The default formats, of a VPC and of a transit gateway."""
 
-WORD, NUMBER, SMALL = pa.dictionary(pa.int32(), pa.string()), pa.int64(), pa.int32()
-# What is read of each field, and which column it fills.
-FIELDS: Final[dict[str, tuple[str, pa.DataType]]] = {
+STATUS: Final = "log-status"
+# What each field is read as, and which column it fills where no field before it does.
+FIELDS: Final[Mapping[str, tuple[str, pa.DataType]]] = {
     "account-id": ("account", WORD),
+    "tgw-src-vpc-account-id": ("account", WORD),
     "region": ("region", WORD),
     "start": ("time", NUMBER),
     "end": ("end_time", NUMBER),
     "srcaddr": ("src_ip", WORD),
+    "pkt-srcaddr": ("src_ip", WORD),
     "srcport": ("src_port", SMALL),
     "dstaddr": ("dst_ip", WORD),
+    "pkt-dstaddr": ("dst_ip", WORD),
     "dstport": ("dst_port", SMALL),
     "protocol": ("protocol", SMALL),
     "tcp-flags": ("tcp_flags", SMALL),
@@ -49,20 +61,33 @@ FIELDS: Final[dict[str, tuple[str, pa.DataType]]] = {
     "packets": ("packets", NUMBER),
     "bytes": ("bytes", NUMBER),
     "interface-id": ("interface", WORD),
+    "tgw-src-eni": ("interface", WORD),
     "instance-id": ("resource", WORD),
+    "resource-id": ("resource", WORD),
+    "tgw-id": ("resource", WORD),
     "vpc-id": ("network", WORD),
+    "tgw-src-vpc-id": ("network", WORD),
     "subnet-id": ("subnet", WORD),
+    "tgw-src-subnet-id": ("subnet", WORD),
     "reject-reason": ("rule", WORD),
 }
-STATUS: Final = "log-status"
-LINE: Final = re.compile(rb"\d+ (\d{12}|unknown) (eni-\S+|-) \S+( \S+){9} (OK|NODATA|SKIPDATA)")
+# The field that fills a column together with the first, where that says that there is none.
+SECOND: Final = {"instance-id": "resource-id", "account-id": "tgw-src-vpc-account-id"}
+ADDRESSES: Final[Sequence[str]] = ("srcaddr", "dstaddr", "pkt-srcaddr", "pkt-dstaddr")
+
+LINE: Final = re.compile(
+    rb"\d+ (\d{12}|unknown) (eni-\S+|-) \S+( \S+){9} (OK|NODATA|SKIPDATA)( \S+)*"
+)
+GATEWAY_LINE: Final = re.compile(rb"\d+ TransitGateway \d{12} tgw-\S+ \S+( \S+){25,}")
+HEADER: Final = re.compile(rb"^[a-z -]*\b(?:pkt-)?srcaddr\b.*$", re.MULTILINE)
 
 
 def recognises(sample: Sample) -> bool:
-    """Tell lines of flows by the names in their header, or by the default format."""
+    """Tell flows by the names in their header or Parquet, or by a default format."""
     if sample.columns:
         return {"srcaddr", "dstaddr", "log_status"} <= set(sample.columns)
-    return header(sample.line) or LINE.fullmatch(sample.line) is not None
+    line = sample.line
+    return header(line) or bool(LINE.fullmatch(line) or GATEWAY_LINE.fullmatch(line))
 
 
 def header(line: bytes) -> bool:
@@ -74,16 +99,20 @@ def header(line: bytes) -> bool:
 def parse(piece: Piece) -> Parsed:
     """Return the flows; a line without data is passed over, one of lost data is counted."""
     if piece.table is not None:
-        read, refused = _renamed(piece.table), []
-    else:
-        fields = _fields(piece)
-        types = {field: FIELDS[field][1] for field in fields if _is_wanted(field, piece)}
-        read, refused = _delimited.read(
-            piece.lines, fields, types | {STATUS: WORD}, first=piece.first
-        )
-    flows, passed, lost = _with_data(read)
-    rows = table(NETWORK_ACTIVITY, flows.num_rows, _columns(flows, piece), piece)
-    return Parsed({NETWORK_ACTIVITY.name: rows}, refused, passed, lost)
+        return _of_parquet(piece.table, piece)
+    parts = [_of_lines(*part, piece) for part in _parts(piece)]
+    if len(parts) == 1:
+        return parts[0]
+    return Parsed(
+        {
+            NETWORK_ACTIVITY.name: pa.concat_tables(
+                one.tables[NETWORK_ACTIVITY.name] for one in parts
+            )
+        },
+        [refusal for one in parts for refusal in one.refused],
+        sum(one.passed for one in parts),
+        sum(one.lost for one in parts),
+    )
 
 
 SOURCE = LogSource(
@@ -96,47 +125,134 @@ SOURCE = LogSource(
 )
 
 
-def _fields(piece: Piece) -> list[str]:
+def _parts(piece: Piece) -> Iterator[tuple[tuple[str, ...], bytes, int]]:
+    """Yield the names of fields, the lines that have them, and the number of the first.
+
+    Objects that were put together have a header within.
+    """
+    names, lines, first = _fields(piece), piece.lines, piece.first
+    while within := _header_in(lines):
+        before = lines[: within.start()]
+        if before:
+            yield names, before, first
+        first += before.count(b"\n") + 1
+        names, lines = _named(within[0].decode()), lines[within.end() + 1 :]
+    yield names, lines, first
+
+
+def _header_in(lines: bytes) -> re.Match[bytes] | None:
+    return HEADER.search(lines) if b"srcaddr" in lines else None
+
+
+def _fields(piece: Piece) -> tuple[str, ...]:
     """Return the names of the fields, in their order."""
     if piece.header:
-        return piece.header.decode("utf-8", "replace").split()
+        return _named(piece.header.decode("utf-8", "replace"))
     if piece.place.format:
-        return [name.strip("${}") for name in piece.place.format.split()]
-    return DEFAULT
+        return _named(piece.place.format)
+    return _named(GATEWAY if GATEWAY_LINE.match(piece.lines.lstrip()) else DEFAULT)
+
+
+def _named(format_: str) -> tuple[str, ...]:
+    """Return the names in a header or in a format: `${version} ${account-id}`."""
+    return tuple(name.strip("${}") for name in format_.split())
+
+
+def _of_lines(names: tuple[str, ...], lines: bytes, first: int, piece: Piece) -> Parsed:
+    wanted = [name for name in FIELDS if name in names and _is_wanted(name, piece)]
+    types = {name: FIELDS[name][1] for name in wanted} | {STATUS: WORD}
+    if not {"start", "end"} & set(names):
+        why = "a format without start and end tells no time"
+        return Parsed(
+            {NETWORK_ACTIVITY.name: _rows(pa.table({}), piece)}, [Refusal(first, why, lines)]
+        )
+    flows, refused = read(lines, Format(names, types), first)
+    try:
+        return _parsed(flows, refused, piece)
+    except ValueError:
+        checks = {name: _is_address for name in ADDRESSES if name in types}
+        flows, refused = read(lines, Format(names, types, checks=checks), first)
+        return _parsed(flows, refused, piece)
+
+
+def _of_parquet(stored: pa.Table, piece: Piece) -> Parsed:
+    """Return the flows of Parquet, where a hyphen in a name is an underscore."""
+    names = {name: name.replace("_", "-") for name in stored.column_names}
+    wanted = [name for name, field in names.items() if field in FIELDS or field == STATUS]
+    flows = pa.table(
+        {
+            names[name]: _typed(stored[name], FIELDS.get(names[name], ("", WORD))[1])
+            for name in wanted
+        }
+    )
+    try:
+        return _parsed(flows, [], piece)
+    except ValueError:
+        return _parsed(*_with_addresses(flows, piece.first), piece)
+
+
+def _typed(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+    if type_ != WORD:
+        return column.cast(type_)
+    texts = column.cast(pa.string())
+    return pc.if_else(pc.equal(texts, "-"), None, texts).dictionary_encode()
+
+
+def _with_addresses(flows: pa.Table, first: int) -> tuple[pa.Table, list[Refusal]]:
+    """Return the rows whose addresses are such, and the others as refused."""
+    refused = {}
+    for name in ADDRESSES:
+        for row, text in enumerate(flows[name].to_pylist() if name in flows.column_names else ()):
+            if text is not None and not _is_address(text):
+                refused[row] = Refusal(first + row, f"{name}: not {text[:40]}", text.encode())
+    kept = flows.filter(pa.array([row not in refused for row in range(flows.num_rows)], pa.bool_()))
+    # A dictionary still has the words of rows that are gone.
+    columns = {
+        name: kept[name].cast(pa.string()).dictionary_encode() if name in ADDRESSES else kept[name]
+        for name in kept.column_names
+    }
+    return pa.table(columns), [refused[row] for row in sorted(refused)]
+
+
+def _is_address(text: str) -> bool:
+    return address(text) is not None
 
 
 def _is_wanted(field: str, piece: Piece) -> bool:
-    return field in FIELDS and piece.wants(NETWORK_ACTIVITY, FIELDS[field][0])
+    column = FIELDS[field][0]
+    # Where there is no start, the end is the time.
+    return piece.wants(NETWORK_ACTIVITY, column) or (
+        field == "end" and piece.wants(NETWORK_ACTIVITY, "time")
+    )
 
 
-def _renamed(read: pa.Table) -> pa.Table:
-    """Return the columns of Parquet under the names of fields: there a hyphen is an underscore."""
-    return read.rename_columns([name.replace("_", "-") for name in read.column_names])
+def _parsed(read_: pa.Table, refused: list[Refusal], piece: Piece) -> Parsed:
+    flows, passed, lost = _with_data(read_)
+    return Parsed({NETWORK_ACTIVITY.name: _rows(flows, piece)}, refused, passed, lost)
 
 
-def _with_data(read: pa.Table) -> tuple[pa.Table, int, int]:
+def _with_data(read_: pa.Table) -> tuple[pa.Table, int, int]:
     """Return the rows that are flows, how many say that there was none, and how many were lost."""
-    if STATUS not in read.column_names:
-        return read, 0, 0
-    status = read[STATUS]
+    if STATUS not in read_.column_names:
+        return read_, 0, 0
+    status = read_[STATUS]
     flowing = pc.fill_null(pc.equal(status, "OK"), True)
     if pc.all(flowing).as_py() is not False:
-        return read, 0, 0
-    flows = read.filter(flowing)
+        return read_, 0, 0
+    flows = read_.filter(flowing)
     lost = pc.sum(pc.equal(status, "SKIPDATA")).as_py() or 0
-    return flows, read.num_rows - flows.num_rows - lost, lost
+    return flows, read_.num_rows - flows.num_rows - lost, lost
 
 
-def _columns(flows: pa.Table, piece: Piece) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        column: flows[field].combine_chunks()
-        for field, (column, _) in FIELDS.items()
-        if field in flows.column_names
-    }
-    found |= {"cloud": "aws", "source": "aws_vpc_flow"}
+def _rows(flows: pa.Table, piece: Piece) -> pa.Table:
+    found: dict[str, Any] = {"cloud": "aws", "source": "aws_vpc_flow"}
+    for field, (column, _) in FIELDS.items():
+        if field in flows.column_names and column not in found:
+            found[column] = _first_told(flows, field)
+    found.setdefault("time", found.get("end_time"))
     for time in ("time", "end_time"):
-        if time in found:
-            found[time] = pc.multiply(found[time].cast(NUMBER), 1000)
+        if found.get(time) is not None:
+            found[time] = pc.multiply(found[time], 1000)
     if "action" in found:
         found["action"] = translated(found["action"], {"ACCEPT": "Allowed", "REJECT": "Denied"})
     if "direction" in found:
@@ -146,4 +262,16 @@ def _columns(flows: pa.Table, piece: Piece) -> dict[str, Any]:
         found["account"] = translated(found["account"], {"unknown": piece.place.account})
     found.setdefault("account", piece.place.account)
     found.setdefault("region", piece.place.region)
-    return found
+    return table(NETWORK_ACTIVITY, flows.num_rows, found, piece)
+
+
+def _first_told(flows: pa.Table, field: str) -> pa.Array:
+    """Return a column, with what another one says where it says nothing."""
+    column = flows[field].combine_chunks()
+    second = SECOND.get(field)
+    if second in flows.column_names and column.null_count:
+        texts = pc.coalesce(
+            column.cast(pa.string()), flows[second].combine_chunks().cast(pa.string())
+        )
+        return texts.dictionary_encode()
+    return column

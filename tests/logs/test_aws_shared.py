@@ -125,3 +125,35 @@ def test_trail_in_a_subscription_of_cloudwatch_is_read() -> None:
     events = json.loads(file.read_text())["logEvents"]
 
     assert read(file.read_bytes()) == ("aws_cloudtrail", {"api_activity": len(events)}, [])
+
+
+def test_flows_of_two_formats_are_read() -> None:
+    found = {
+        file.name: read(file.read_bytes()) for file in DATA.glob("aws-vpcflow/flowlogs-reader/*")
+    }
+
+    assert found == {
+        "v2_default.log": ("aws_vpc_flow", {"network_activity": 3}, []),
+        "v3_header_custom_order.log": ("aws_vpc_flow", {"network_activity": 2}, []),
+        "v5_header_custom_order.log": (
+            "aws_vpc_flow",
+            {"network_activity": 2},
+            ["2 columns, expected 29"],
+        ),
+    }
+
+
+def test_flows_within_documents_are_read() -> None:
+    [file] = DATA.glob("aws-vpcflow/opensearch-catalog/*.json")
+    bodies = [one["body"] for one in walked(json.loads(file.read_text()), "body")]
+
+    source, rows, refused = read("".join(f"{body}\n" for body in bodies).encode())
+
+    told = sum(not body.endswith("NODATA") for body in bodies)
+    assert (source, rows["network_activity"], refused) == ("aws_vpc_flow", told, [])
+
+
+def test_flows_in_a_subscription_of_cloudwatch_are_read() -> None:
+    [file] = DATA.glob("aws-envelopes/newrelic/entry_vpc_flow_logs.json")
+
+    assert read(file.read_bytes()) == ("aws_vpc_flow", {"network_activity": 0}, [])
