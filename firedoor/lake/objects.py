@@ -5,7 +5,8 @@ is longer than that.
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import BinaryIO, Final
 
 import msgspec
@@ -36,6 +37,9 @@ KEPT: Final = 4096
 HOSTILE_RATIO, HOSTILE_SIZE = 500, 1 << 30
 RECORDS: Final = 50_000
 """How many JSON records make a piece."""
+FIRST: Final = 1000
+"""How many of them are looked at until one is somebody's."""
+UNKNOWN: Final = "expected a log that we know"
 ROWS: Final = 100_000
 
 GZIP, PARQUET, BOM = b"\x1f\x8b", b"PAR1", b"\xef\xbb\xbf"
@@ -68,12 +72,18 @@ class Reading:
         """The id of the log source: the one that was named, or the first that was recognised."""
         self.consumed = 0
         """How far it was read, in bytes of what is not packed: where an appended one goes on."""
+        self.unfinished = ""
+        """Why what comes after that was not read, if it was not: a record that is not whole."""
+        self._named = source
         self._stream, self._place, self._wanted = stream, place, wanted
         self._resumed = resumed
         self._number = 1
         self._before = 0
 
     def __iter__(self) -> Iterator[Parsed]:
+        if self._named is not None and self._named not in _sources():
+            known = ", ".join(_sources())
+            raise self._unreadable(f"expected a format, not {self._named}: one of {known}")
         buffered = io.BufferedReader(_Raw(self._stream), 1 << 20)
         head = buffered.peek(8)[:8]
         if head.startswith(PARQUET):
@@ -81,9 +91,7 @@ class Reading:
             return
         for magic, what in PACKED.items():
             if head.startswith(magic):
-                raise Unreadable(
-                    self._place.name, "", f"expected text, gzip or Parquet, not {what}"
-                )
+                raise self._unreadable(f"expected text, gzip or Parquet, not {what}")
         blocks = (
             _inflated(buffered, self._place.name) if head.startswith(GZIP) else _plain(buffered)
         )
@@ -100,69 +108,76 @@ class Reading:
         if self._resumed or first.lstrip()[:1] in b"{[":
             yield from self._json(rest)
         else:
-            self.consumed = self._before
-            yield from self._lines(rest)
+            yield from self._lines(self._counted(rest))
+
+    def _counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        self.consumed = self._before
+        for block in blocks:
+            self.consumed += len(block)
+            yield block
 
     def _json(self, blocks: Iterator[bytes]) -> Iterator[Parsed]:
         stream = json_stream.Stream(blocks, LONGEST, resumed=self._resumed)
         for found in stream.batches(RECORDS):
-            yield from self._records(found.raws, self._place, found.refused)
+            if found.refused:
+                yield Parsed(refused=[_cut(one) for one in found.refused])
+            yield from self._records(found.raws, self._place)
         self.consumed = self._before + stream.consumed
+        self.unfinished = stream.unfinished
+        if stream.damage is not None:
+            raise stream.damage
         if stream.unfinished and not self._resumed and stream.consumed == 0:
-            raise Unreadable(self._place.name, "", f"expected JSON: {stream.unfinished}")
+            raise self._unreadable(f"expected JSON: {stream.unfinished}")
 
-    def _records(
-        self, raws: list[msgspec.Raw], place: Place, refused: list[Refusal]
-    ) -> Iterator[Parsed]:
+    def _records(self, raws: Sequence[msgspec.Raw], place: Place) -> Iterator[Parsed]:
         """Yield what JSON records hold; one may be an envelope of others."""
-        if refused:
-            yield Parsed(refused=[_cut(one) for one in refused])
         # Looking into each record would take longer than to parse it. Where the first is none, an
         # envelope is among what the source refuses.
         if raws and _opened(raws[0], place) is None:
             yield from self._parsed_records(raws, place)
             return
-        plain: list[msgspec.Raw] = []
+        plain: dict[Place, list[msgspec.Raw]] = {}
         for raw in raws:
-            inner = _opened(raw, place)
-            if inner is None:
-                plain.append(raw)
-            elif inner.lines:
-                yield from self._lines(iter([inner.lines]), inner.place)
-            else:
-                yield from self._records(list(inner.raws), inner.place, [])
-        if plain:
-            yield from self._parsed_records(plain, place)
+            for inner in _unwrapped(raw, place):
+                if inner.lines:
+                    yield from self._lines(iter([inner.lines]), inner.place)
+                plain.setdefault(inner.place, []).extend(inner.raws)
+        for whose, some in plain.items():
+            for first in range(0, len(some), RECORDS):
+                yield from self._parsed_records(some[first : first + RECORDS], whose)
 
-    def _parsed_records(self, raws: list[msgspec.Raw], place: Place) -> Iterator[Parsed]:
-        sample = _record_sample(raws[0], place)
-        id_ = self._recognised(sample)
+    def _parsed_records(self, raws: Sequence[msgspec.Raw], place: Place) -> Iterator[Parsed]:
+        """Parse records, and give what their source refuses to the source that it is of."""
+        samples = (_record_sample(raw, place) for raw in raws[:FIRST])
+        id_ = self._recognised(samples, Shape.RECORDS)
         piece = Piece(place, raws=raws, first=self._number, wanted=self._wanted)
         self._number += len(raws)
-        yield from self._with_strangers(id_, piece)
-
-    def _with_strangers(self, id_: str, piece: Piece) -> Iterator[Parsed]:
-        """Parse a piece, and give what its source refuses to the source that it is of."""
-        parsed = _sources()[id_].parse(piece)
+        parsed = _sources()[id_].parse(piece) if id_ else _unknown(piece)
         strangers: dict[str, list[Refusal]] = {}
         kept, enveloped = [], []
         for one in parsed.refused:
             raw = msgspec.Raw(one.text)
-            if _opened(raw, piece.place) is not None:
+            if _opened(raw, place) is not None:
                 enveloped.append(raw)
                 continue
-            other = _recognise(_record_sample(raw, piece.place))
+            other = _recognise(_record_sample(raw, place))
             if other is None or other == id_:
                 kept.append(one)
             else:
                 strangers.setdefault(other, []).append(one)
         yield Parsed(parsed.tables, [_cut(one) for one in kept], parsed.passed, parsed.lost)
         for other, refused in strangers.items():
-            raws = [msgspec.Raw(one.text) for one in refused]
-            again = Piece(piece.place, raws=raws, first=refused[0].number, wanted=piece.wanted)
-            more = _sources()[other].parse(again)
-            yield Parsed(more.tables, [_cut(one) for one in more.refused], more.passed, more.lost)
-        yield from self._records(enveloped, piece.place, [])
+            yield self._as(other, refused, piece)
+        yield from self._records(enveloped, place)
+
+    def _as(self, id_: str, strangers: Sequence[Refusal], piece: Piece) -> Parsed:
+        """Return what records hold that another source has refused."""
+        raws = [msgspec.Raw(one.text) for one in strangers]
+        parsed = _sources()[id_].parse(replace(piece, raws=raws, first=0))
+        refused = [
+            _cut(replace(one, number=strangers[one.number].number)) for one in parsed.refused
+        ]
+        return replace(parsed, refused=refused)
 
     def _lines(self, blocks: Iterator[bytes], place: Place | None = None) -> Iterator[Parsed]:
         place = place or self._place
@@ -173,19 +188,20 @@ class Reading:
                 self._number += 1
                 yield Parsed(refused=[refusal])
                 continue
-            if source is None:
-                line = lines.lstrip().partition(b"\n")[0].rstrip(b"\r")
-                source = _sources()[self._recognised(Sample(place.name, line))]
+            if source is None and lines.strip():
+                before, line = _first_line(lines)
+                id_ = self._recognised([Sample(place.name, line)], Shape.LINES)
+                if id_ is None:
+                    yield Parsed(refused=[Refusal(self._number, UNKNOWN, lines[:KEPT])])
+                    return
+                source = _sources()[id_]
                 if source.header(line):
                     head = line
-                    skipped = lines.index(line) + len(line)
-                    self.consumed += skipped
-                    self._number += lines[:skipped].count(b"\n") + 1
-                    lines = lines[skipped:].partition(b"\n")[2]
+                    self._number += before + 1
+                    lines = lines.lstrip().partition(b"\n")[2]
             piece = Piece(place, lines=lines, header=head, first=self._number, wanted=self._wanted)
             self._number += lines.count(b"\n")
-            self.consumed += len(lines)
-            if lines.strip():
+            if source is not None and lines.strip():
                 parsed = source.parse(piece)
                 kept = [_cut(one) for one in parsed.refused]
                 yield Parsed(parsed.tables, kept, parsed.passed, parsed.lost)
@@ -197,7 +213,7 @@ class Reading:
             seekable.seek(0)
             file = parquet.ParquetFile(seekable)
             sample = Sample(self._place.name, columns=tuple(file.schema_arrow.names))
-            source = _sources()[self._recognised(sample)]
+            source = _sources()[self._recognised([sample]) or ""]
             for batch in file.iter_batches(ROWS):
                 rows = pa.Table.from_batches([batch])
                 piece = Piece(self._place, table=rows, first=self._number, wanted=self._wanted)
@@ -207,13 +223,21 @@ class Reading:
             reason = str(error).partition("\n")[0]
             raise Unreadable(self._place.name, "", f"expected Parquet: {reason}") from error
 
-    def _recognised(self, sample: Sample) -> str:
-        if self.source is None:
-            self.source = _recognise(sample)
-        if self.source is None:
-            what = "expected a log that we know: name its format with --format"
-            raise Unreadable(self._place.name, "", what)
-        return self.source
+    def _recognised(self, samples: Iterable[Sample], shape: Shape | None = None) -> str | None:
+        """Return the source that was named, or else whose the first sample is that is anybody's.
+
+        Among what is known, what nobody knows is refused; alone, it makes the object unreadable.
+        """
+        id_ = self._named or next(filter(None, map(_recognise, samples)), None)
+        if id_ is None and self.source is None:
+            raise self._unreadable(f"{UNKNOWN}: name its format with --format")
+        if id_ and shape and _sources()[id_].shape is not shape:
+            raise self._unreadable(f"expected {_sources()[id_].shape.value}, as {id_} has them")
+        self.source = self.source or id_
+        return id_
+
+    def _unreadable(self, reason: str) -> Unreadable:
+        return Unreadable(self._place.name, "", reason)
 
 
 def _sources() -> Mapping[str, LogSource]:
@@ -231,6 +255,23 @@ def _recognise(sample: Sample) -> str | None:
 
 def _opened(raw: msgspec.Raw, place: Place) -> envelopes.Inner | None:
     return envelopes.open_(raw, place) if envelopes.MARK.search(raw) else None
+
+
+def _unwrapped(raw: msgspec.Raw, place: Place) -> Iterator[envelopes.Inner]:
+    """Yield what is in an envelope, however many there are around it; what is none as it is."""
+    inner = _opened(raw, place)
+    if inner is None:
+        yield envelopes.Inner(place, raws=[raw])
+    elif inner.raws and _opened(inner.raws[0], inner.place) is not None:
+        for one in inner.raws:
+            yield from _unwrapped(one, inner.place)
+    else:
+        yield inner
+
+
+def _unknown(piece: Piece) -> Parsed:
+    raws = enumerate(piece.raws, piece.first)
+    return Parsed(refused=[Refusal(number, UNKNOWN, bytes(raw)) for number, raw in raws])
 
 
 def _record_sample(raw: msgspec.Raw, place: Place) -> Sample:
@@ -259,21 +300,36 @@ def _inflated(stream: io.BufferedReader, name: str) -> Iterator[bytes]:
     counted = _Counted(stream)
     unpacked = 0
     with igzip.IGzipFile(fileobj=counted, mode="rb") as file:
-        while True:
-            try:
-                block = file.read(BLOCK)
-            except (EOFError, OSError, isal_zlib.error) as error:
-                said = "it ends too early" if isinstance(error, EOFError) else "it is damaged"
-                raise Unreadable(
-                    name, f"byte {unpacked} unpacked", f"expected gzip: {said}"
-                ) from error
-            if not block:
-                return
+        for block, error in _blocks(file):
             unpacked += len(block)
             if unpacked > HOSTILE_SIZE and unpacked > HOSTILE_RATIO * max(counted.read_, 1):
                 said = f"it unpacks to more than {HOSTILE_RATIO} times its size"
                 raise Unreadable(name, f"byte {unpacked} unpacked", f"expected a log: {said}")
-            yield block
+            if block:
+                yield block
+            if error is not None:
+                said = "it ends too early" if isinstance(error, EOFError) else "it is damaged"
+                where = f"byte {unpacked} unpacked"
+                raise Unreadable(name, where, f"expected gzip: {said}") from error
+
+
+def _blocks(file: igzip.IGzipFile) -> Iterator[tuple[bytes, Exception | None]]:
+    """Yield what is unpacked, and with the last of it why it is not all."""
+    parts, size = [], 0
+    while True:
+        try:
+            # Not `read`, which would throw away what comes before the damage.
+            part = file.read1(BLOCK)
+        except (EOFError, OSError, isal_zlib.error) as error:
+            yield b"".join(parts), error
+            return
+        parts.append(part)
+        size += len(part)
+        if size >= BLOCK or not part:
+            yield b"".join(parts), None
+            parts, size = [], 0
+        if not part:
+            return
 
 
 class _Raw(io.RawIOBase):
@@ -305,6 +361,13 @@ class _Counted(io.RawIOBase):
         got = self._stream.readinto(buffer)
         self.read_ += got
         return got
+
+
+def _first_line(lines: bytes) -> tuple[int, bytes]:
+    """Return how many lines are blank, and the one that comes after them."""
+    text = lines.lstrip()
+    before = lines[: len(lines) - len(text)].count(b"\n")
+    return before, text.partition(b"\n")[0].rstrip(b"\r")
 
 
 def _whole_lines(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
