@@ -60,7 +60,7 @@ def read(lines: bytes, format_: Format, first: int = 1) -> tuple[pa.Table, list[
     `-` and an empty text are null. What a line has beyond the names is left out.
     """
     if not format_.checks:
-        head = lines.lstrip().partition(b"\n")[0].decode(errors="replace")
+        head = lines[: lines.find(b"\n")].decode(errors="replace")
         columns = max(len(_fields(head, format_) or ()), format_.fewest)
         odd: list[str] = []
         try:

@@ -100,9 +100,11 @@ def parse(piece: Piece) -> Parsed:
     """Return the flows; a line without data is passed over, one of lost data is counted."""
     if piece.table is not None:
         return _of_parquet(piece.table, piece)
-    parts = [_of_lines(*part, piece) for part in _parts(piece)]
-    if len(parts) == 1:
-        return parts[0]
+    names = _fields(piece)
+    whole = _of_lines(names, piece.lines, piece.first, piece)
+    if not whole.refused or not HEADER.search(piece.lines):
+        return whole
+    parts = [_of_lines(*part, piece) for part in _parts(names, piece)]
     return Parsed(
         {
             NETWORK_ACTIVITY.name: pa.concat_tables(
@@ -125,23 +127,18 @@ SOURCE = LogSource(
 )
 
 
-def _parts(piece: Piece) -> Iterator[tuple[tuple[str, ...], bytes, int]]:
+def _parts(names: tuple[str, ...], piece: Piece) -> Iterator[tuple[tuple[str, ...], bytes, int]]:
     """Yield the names of fields, the lines that have them, and the number of the first.
 
     Objects that were put together have a header within.
     """
-    names, lines, first = _fields(piece), piece.lines, piece.first
-    while within := _header_in(lines):
-        before = lines[: within.start()]
-        if before:
-            yield names, before, first
-        first += before.count(b"\n") + 1
-        names, lines = _named(within[0].decode()), lines[within.end() + 1 :]
-    yield names, lines, first
-
-
-def _header_in(lines: bytes) -> re.Match[bytes] | None:
-    return HEADER.search(lines) if b"srcaddr" in lines else None
+    begin, first = 0, piece.first
+    for within in HEADER.finditer(piece.lines):
+        lines = piece.lines[begin : within.start()]
+        yield names, lines, first
+        begin, first = within.end() + 1, first + lines.count(b"\n") + 1
+        names = _named(within[0].decode())
+    yield names, piece.lines[begin:], first
 
 
 def _fields(piece: Piece) -> tuple[str, ...]:
@@ -219,11 +216,8 @@ def _is_address(text: str) -> bool:
 
 
 def _is_wanted(field: str, piece: Piece) -> bool:
-    column = FIELDS[field][0]
-    # Where there is no start, the end is the time.
-    return piece.wants(NETWORK_ACTIVITY, column) or (
-        field == "end" and piece.wants(NETWORK_ACTIVITY, "time")
-    )
+    # A header within is told by its times, which are no numbers.
+    return field in ("start", "end") or piece.wants(NETWORK_ACTIVITY, FIELDS[field][0])
 
 
 def _parsed(read_: pa.Table, refused: list[Refusal], piece: Piece) -> Parsed:
