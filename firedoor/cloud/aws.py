@@ -284,6 +284,7 @@ def connect(
     return _entered(account, region, role, *who).on_behalf_of(incident, by, roles)
 
 
+@cache
 def own(service: str, region: str = "") -> Any:
     """Return a client for what is our own, as our logs are: no plan has to hold its calls.
 
@@ -296,7 +297,7 @@ def own(service: str, region: str = "") -> Any:
 
 def forget() -> None:
     """Drop all clients and sessions; those that somebody still has go on working."""
-    for remembered in (_home, _entered, _own_account, _sts, _usual_region):
+    for remembered in (_home, _entered, _own_account, _sts, _usual_region, own):
         remembered.cache_clear()
 
 

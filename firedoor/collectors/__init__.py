@@ -1,0 +1,1 @@
+"""Collectors: one file for each kind of place where logs lie."""
