@@ -25,6 +25,9 @@ TYPES: Final = {
     64: "SVCB", 65: "HTTPS", 99: "SPF", 252: "AXFR", 255: "ANY", 257: "CAA",
 }  # fmt: skip
 
+NOTHING: Final = (None, "", "-")
+LAST_PORT: Final = 65535
+
 Number = int | float | str | None
 """A number as Azure writes it: as one, as a text, or as an empty text where there is none."""
 Getter = Callable[[Any], Any]
@@ -75,10 +78,11 @@ def names(hostname: Getter) -> dict[str, Getter]:
 
 def first_time(*texts: str) -> int:
     """Return the milliseconds of the first time that is there; raises `ValueError` if none is."""
-    for text in texts:
-        if text:
-            return _values.milliseconds(text)
-    raise ValueError("expected a time")
+    text = next(filter(None, texts), "nothing")
+    try:
+        return _values.milliseconds(text)
+    except ValueError:
+        raise ValueError(f"time: expected a time, not {text[:40]}") from None
 
 
 @lru_cache(maxsize=1 << 12)
@@ -97,25 +101,33 @@ def same(resource_id: str) -> str | None:
 
 def said(text: str) -> str | None:
     """Return a text, or None where it says that there is nothing."""
-    return None if text in ("", "-") else text
+    return None if text in NOTHING else text
 
 
-def integer(value: Number) -> int | None:
+def integer(value: Number, member: str) -> int | None:
     """Return a whole number, or None where there is none; raises `ValueError`."""
-    return None if value in (None, "", "-") else int(value)  # type: ignore[arg-type]
+    if value in NOTHING:
+        return None
+    try:
+        return int(value)  # type: ignore[arg-type]
+    except ValueError:
+        raise ValueError(f"{member}: expected a whole number, not {value}") from None
 
 
 def port(value: Number) -> int | None:
     """Return a port, or None where it is none that there can be."""
-    number = integer(value)
-    return number if number is not None and 0 <= number <= 65535 else None
+    text = str(value)
+    return int(text) if text.isdecimal() and int(text) <= LAST_PORT else None
 
 
-def seconds(value: Number) -> float | None:
+def seconds(value: Number, member: str) -> float | None:
     """Return the milliseconds of a number of seconds, or None where there is none."""
-    if value in (None, "", "-"):
+    if value in NOTHING:
         return None
-    return round(float(value) * 1000, 3)  # type: ignore[arg-type]
+    try:
+        return round(float(value) * 1000, 3)  # type: ignore[arg-type]
+    except ValueError:
+        raise ValueError(f"{member}: expected a number, not {value}") from None
 
 
 def host(text: str) -> str | None:

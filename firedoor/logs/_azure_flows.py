@@ -128,7 +128,13 @@ def _rows(
         for one in bad
     ]
     found, untimed = _timed(found, meaning.unit)
-    refused += [_refusal(line, "time: expected one", groups) for line in untimed]
+    known = {one.text for one in refused}
+    refused += [
+        Refusal(groups[number].number, "time: expected one", text.encode())
+        for number in untimed
+        for text in groups[number].tuples
+        if not _is_time(text, meaning.unit) and text.encode() not in known
+    ]
     if not found.num_rows or not piece.wants(NETWORK_ACTIVITY):
         return None, refused
     rows = _with_answers(_meant(found, meaning))
@@ -141,19 +147,20 @@ def _refusal(line: str, reason: str, groups: Sequence[Group]) -> Refusal:
     return Refusal(groups[int(number)].number, reason, text.encode())
 
 
-def _timed(found: pa.Table, unit: int) -> tuple[pa.Table, list[str]]:
-    """Return what has a time, and the lines of what has none."""
+def _timed(found: pa.Table, unit: int) -> tuple[pa.Table, list[int]]:
+    """Return what has a time, and the numbers of the groups in which something has none."""
     time = found["time"]
     fits = pc.fill_null(
         pc.and_(pc.greater_equal(time, 0), pc.less_equal(time, LAST // unit)), False
     )
     if pc.all(fits).as_py() is not False:
         return found, []
-    lines = [
-        ",".join("" if value is None else str(value) for value in row.values())
-        for row in found.filter(pc.invert(fits)).to_pylist()
-    ]
-    return found.filter(fits), lines
+    return found.filter(fits), pc.unique(found["group"].filter(pc.invert(fits))).to_pylist()
+
+
+def _is_time(text: str, unit: int) -> bool:
+    time = text.partition(",")[0]
+    return time.isdecimal() and int(time) <= LAST // unit
 
 
 def _meant(found: pa.Table, meaning: Meaning) -> pa.Table:

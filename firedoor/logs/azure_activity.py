@@ -156,11 +156,13 @@ COLUMNS: Final[dict[str, Any]] = {
 def recognises(sample: Sample) -> bool:
     """Tell an event by its category and operation, in each of its forms."""
     record = sample.record
-    if isinstance(record.get("operationName", record.get("operation_name")), dict):
+    operation = record.get("operationName", record.get("operation_name"))
+    if isinstance(operation, dict):
         return True
     if "OperationNameValue" in record:
         return bool(record.get("Type", TABLE) == TABLE)
-    return record.get("category") in (*CALLS, *OTHERS) and "operationName" in record
+    # Entra ID has a category `Policy` too, but writes operations in words.
+    return record.get("category") in (*CALLS, *OTHERS) and "/" in str(operation)
 
 
 def parse(piece: Piece) -> Parsed:
@@ -181,6 +183,8 @@ def _calls(line: Line) -> Iterator[Event]:
     event = _event(line.raw)
     if event.category not in (*CALLS, *OTHERS):
         raise ValueError(f"category: expected one of {', '.join(CALLS)}, not {event.category}")
+    if "/" not in event.operation:
+        raise ValueError(f"operationName: expected PROVIDER/..., not {event.operation[:40]}")
     if event.category in CALLS and event.status.lower() not in UNFINISHED:
         yield event
 

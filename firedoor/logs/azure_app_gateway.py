@@ -61,9 +61,9 @@ COLUMNS: Final[dict[str, Any]] = {
     "path": lambda row: _uri(row.properties)[0],
     "query": lambda row: _uri(row.properties)[1],
     "user_agent": lambda row: _azure.said(row.properties.user_agent),
-    "status": lambda row: _azure.integer(row.properties.http_status),
-    "bytes_in": lambda row: _azure.integer(row.properties.received_bytes),
-    "bytes_out": lambda row: _azure.integer(row.properties.sent_bytes),
+    "status": lambda row: _azure.integer(row.properties.http_status, "httpStatus"),
+    "bytes_in": lambda row: _azure.integer(row.properties.received_bytes, "receivedBytes"),
+    "bytes_out": lambda row: _azure.integer(row.properties.sent_bytes, "sentBytes"),
     "duration": lambda row: _duration(row.properties),
     "request_id": lambda row: _azure.said(row.properties.transaction_id),
 }
@@ -103,4 +103,4 @@ def _server(told: Properties) -> str:
 def _duration(told: Properties) -> float | None:
     if isinstance(told.time_taken, int) and not told.transaction_id:
         return float(told.time_taken)
-    return _azure.seconds(told.time_taken)
+    return _azure.seconds(told.time_taken, "timeTaken")

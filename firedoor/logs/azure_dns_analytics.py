@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
-from firedoor.logs import _azure, _values
+from firedoor.logs import _azure
 from firedoor.logs._azure import Number
 from firedoor.relations import DNS_ACTIVITY
 
@@ -35,7 +35,7 @@ class Row(msgspec.Struct, rename="pascal", kw_only=True, frozen=True):
 
 COLUMNS: Final[dict[str, Any]] = {
     "source": "azure_dns_analytics",
-    "time": lambda row: _values.milliseconds(row.time_generated),
+    "time": lambda row: _azure.first_time(row.time_generated),
     "account": lambda row: row.subscription_id.lower() or _azure.subscription(row.resource_id),
     "resource": lambda row: _azure.same(row.resource_id or row.computer),
     "src_ip": lambda row: _azure.address(row.client_ip),
