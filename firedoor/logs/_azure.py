@@ -70,10 +70,11 @@ def parse(
 
 def names(hostname: Getter) -> dict[str, Getter]:
     """Return how to get the name that was asked for, and all that is known of it."""
-    return {
-        column: lambda row, i=i: _names.name(hostname(row))[i]
-        for i, column in enumerate(_names.Name._fields)
-    }
+
+    def known(column: str) -> Getter:
+        return lambda row: getattr(_names.name(hostname(row)), column)
+
+    return {column: known(column) for column in _names.Name._fields}
 
 
 def first_time(*texts: str) -> int:
@@ -109,7 +110,7 @@ def integer(value: Number, member: str) -> int | None:
     if value in NOTHING:
         return None
     try:
-        return int(value)  # type: ignore[arg-type]
+        return int(value)
     except ValueError:
         raise ValueError(f"{member}: expected a whole number, not {value}") from None
 
@@ -125,7 +126,7 @@ def seconds(value: Number, member: str) -> float | None:
     if value in NOTHING:
         return None
     try:
-        return round(float(value) * 1000, 3)  # type: ignore[arg-type]
+        return round(float(value) * 1000, 3)
     except ValueError:
         raise ValueError(f"{member}: expected a number, not {value}") from None
 
