@@ -1,0 +1,177 @@
+"""One measured piece of work with logs, in a process of its own: `python -m bench.lake WORK ...`.
+
+What it printed and what the kernel counted for it is all that `bench.detect` knows of it.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+SEEDS: Final = (
+    "seed_rejected_traffic", "seed_unusual_outbound", "seed_ssh_attempts", "seed_large_transfers",
+)  # fmt: skip
+"""The saved queries that are the four questions of seed.txt."""
+
+
+def straight(flows: str) -> dict[str, Any]:
+    """Ask the four questions of objects as they lie there."""
+    from firedoor.lake.duck import Duck
+    from firedoor.lake.ingest import Given
+    from firedoor.lake.straight import fill
+
+    with tempfile.TemporaryDirectory() as spill, Duck(Path(spill)) as duck:
+        left_out = list(fill(duck, [flows], Given(), [sql for sql, _ in _questions()]))
+        return {"left out": left_out, "answers": _answers(duck)}
+
+
+def ingest(store: str, *places: str) -> dict[str, Any]:
+    """Read places into a store."""
+    from firedoor.lake.ingest import Given
+    from firedoor.lake.ingest import ingest as read
+    from firedoor.lake.store import Store
+
+    with Store(Path(store)) as opened:
+        seen = list(read(places, opened, Given(), datetime.now(UTC)))
+    return {"objects": len(seen), "rows": sum(one.rows for one in seen)}
+
+
+def compact(store: str) -> dict[str, Any]:
+    """Put the small files of a store together."""
+    from firedoor.lake.ingest import tidy
+    from firedoor.lake.store import Store
+
+    with Store(Path(store)) as opened:
+        less, _ = tidy(opened, 3650, datetime.now(UTC) + timedelta(days=1))
+    return {"less": less}
+
+
+def stored(store: str) -> dict[str, Any]:
+    """Ask the four questions of the last 24 hours of a store."""
+    from firedoor.lake.store import Store
+
+    since, until = _day()
+    with Store(Path(store)) as opened, opened.duck(since, until) as duck:
+        began = time.process_time()
+        answers = _answers(duck)
+        return {"answers": answers, "asking": time.process_time() - began}
+
+
+def detections(store: str) -> dict[str, Any]:
+    """Run every detection over a store, and tell how long each took."""
+    from firedoor import detecting
+    from firedoor.detection import Detection
+    from firedoor.discovery import find
+    from firedoor.lake.store import Store
+
+    _, until = _day()
+    took = {}
+    with Store(Path(store)) as opened:
+        for id_, one in find("firedoor.detections", Detection).items():
+            began = time.process_time()
+            with opened.duck(until - one.window, until) as duck:
+                found = detecting.findings(id_, one, duck, until)
+            took[id_] = {"cpu": time.process_time() - began, "findings": len(found)}
+    return took
+
+
+def objects(folder: str, count: str) -> dict[str, Any]:
+    """Read single objects, look at each at once, and keep each: CPU milliseconds an object."""
+    from firedoor.lake.duck import Duck
+    from firedoor.lake.objects import Reading
+    from firedoor.lake.straight import columns
+    from firedoor.log_source import Place
+
+    files = sorted(Path(folder).iterdir())[: int(count)]
+    wanted = columns(sql for sql, _ in _questions())
+
+    def look(file: Path) -> None:
+        with Duck() as duck, file.open("rb") as stream:
+            for parsed in Reading(stream, Place(file.name), wanted=wanted):
+                duck.put(parsed.tables)
+                _answers(duck)
+
+    with tempfile.TemporaryDirectory() as root:
+        keep = _keeper(Path(root))
+        return {"look": _each(files, look), "keep": _each(files, keep)}
+
+
+def decode(calls: str) -> dict[str, Any]:
+    """Read CloudTrail objects: to typed records, and to the columns of our relations."""
+    from firedoor.lake.objects import Reading
+    from firedoor.log_source import Place
+
+    files = sorted(Path(calls).iterdir())
+    took = {}
+    wants = {
+        "records": {"api_activity": frozenset({"time"})},
+        "columns": {"api_activity": frozenset({"time", "operation", "actor", "src_key", "status"})},
+        "all": None,
+    }
+    for name, wanted in wants.items():
+        began, rows = time.process_time(), 0
+        for file in files:
+            with file.open("rb") as stream:
+                for parsed in Reading(stream, Place(file.name), wanted=wanted):
+                    rows += parsed.tables["api_activity"].num_rows
+        took[name] = rows / (time.process_time() - began)
+    return took
+
+
+def _keeper(root: Path) -> Callable[[Path], None]:
+    from firedoor.collector import Blob
+    from firedoor.lake.objects import Reading
+    from firedoor.lake.store import Store, Written
+    from firedoor.log_source import Place
+
+    store, now = Store(root), datetime.now(UTC)
+
+    def keep(file: Path) -> None:
+        written = Written(root, Blob(str(file), "1", 1, now))
+        with file.open("rb") as stream:
+            for parsed in Reading(stream, Place(file.name)):
+                written.add(parsed)
+        written.close()
+        store.keep(written, now)
+
+    return keep
+
+
+def _each(files: list[Path], work: Callable[[Path], None]) -> float:
+    """Return the CPU milliseconds that a file takes, once everything is warm."""
+    for file in files[:3]:
+        work(file)
+    began = time.process_time()
+    for file in files:
+        work(file)
+    return (time.process_time() - began) * 1000 / len(files)
+
+
+def _questions() -> list[tuple[str, dict[str, Any]]]:
+    from firedoor.saved_query import SavedQuery
+
+    from firedoor.discovery import find
+
+    known = find("firedoor.queries", SavedQuery)
+    since, until = _day()
+    bounds = {"since": int(since.timestamp() * 1000), "until": int(until.timestamp() * 1000)}
+    return [(known[id_].sql, {**known[id_].params, **bounds}) for id_ in SEEDS]
+
+
+def _answers(duck: Any) -> list[int]:
+    return [duck.ask(sql, params).num_rows for sql, params in _questions()]
+
+
+def _day() -> tuple[datetime, datetime]:
+    from bench.corpus import START
+
+    since = datetime.fromtimestamp(START, UTC)
+    return since, since + timedelta(days=1)
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))  # noqa: T201
