@@ -121,8 +121,8 @@ class Athena:
     """The tables over one place `s3://bucket/prefix`, as `firedoor.lake.ddl` makes them.
 
     Work group and `output` say where Athena puts its results; "" leaves that to the work group.
-    `days` are those of queries that have no :since and :until. `beat` is called while a query runs;
-    whatever it raises, like Ctrl-C, ends the query there too.
+    `days` are those of queries whose parameters do not say them. `beat` is called while a query
+    runs; whatever it raises, like Ctrl-C, ends the query there too.
     """
 
     def __init__(
@@ -173,13 +173,11 @@ class Athena:
         self._run(statement)
 
     def _days_of(self, params: Mapping[str, portable.Value] | None) -> Days:
-        since, until = (params or {}).get("since"), (params or {}).get("until")
-        if isinstance(since, int) and isinstance(until, int):
-            return days(since, until)
-        if self._days is None:
+        found = days(params or {}) or self._days
+        if found is None:
             what = "expected :since and :until: without them Athena reads all days that there are"
             raise BadQuery("query", "", what)
-        return self._days
+        return found
 
     def _size(self, relation: str, wanted: Days) -> int:
         """Return the size of the files of a relation of some days."""
@@ -299,10 +297,15 @@ def within(sql: str, wanted: Days, schema: str) -> str:
     return f"WITH {', '.join(views)}\n{text}"
 
 
-def days(since: int, until: int) -> Days:
-    """Return the days of rows from one epoch millisecond to before another."""
-    last = max(since, until - 1)
-    return _instant(since).date(), _instant(last).date()
+def days(params: Mapping[str, portable.Value]) -> Days | None:
+    """Return the days that a query with these parameters looks at, if they say that.
+
+    They are from :earlier, or else :since, to before :until.
+    """
+    first, until = params.get("earlier", params.get("since")), params.get("until")
+    if not isinstance(first, int) or not isinstance(until, int):
+        return None
+    return _instant(first).date(), _instant(max(first, until - 1)).date()
 
 
 def _scans(sql: str) -> Mapping[str, int]:

@@ -144,17 +144,22 @@ def test_query_without_instants_is_asked_for_the_days_of_the_engine(
 
 
 @pytest.mark.parametrize(
-    ("since", "until", "first", "last"),
+    ("params", "days"),
     [
-        (SINCE, SINCE + DAY, date(2026, 1, 31), date(2026, 1, 31)),
-        (SINCE - 1, SINCE + DAY + 1, date(2026, 1, 30), date(2026, 2, 1)),
-        (SINCE, SINCE, date(2026, 1, 31), date(2026, 1, 31)),
+        ({"since": SINCE, "until": SINCE + DAY}, (date(2026, 1, 31), date(2026, 1, 31))),
+        ({"since": SINCE - 1, "until": SINCE + DAY + 1}, (date(2026, 1, 30), date(2026, 2, 1))),
+        ({"since": SINCE, "until": SINCE}, (date(2026, 1, 31), date(2026, 1, 31))),
+        (
+            {"earlier": SINCE - 7 * DAY, "since": SINCE, "until": SINCE + 1},
+            (date(2026, 1, 24), date(2026, 1, 31)),
+        ),
+        ({"since": SINCE}, None),
     ],
 )
-def test_days_are_those_of_the_first_and_the_last_row(
-    since: int, until: int, first: date, last: date
+def test_days_are_those_of_the_first_and_the_last_row_that_is_looked_at(
+    params: dict[str, int], days: athena.Days | None
 ) -> None:
-    assert athena.days(since, until) == (first, last)
+    assert athena.days(params) == days
 
 
 # What it costs
@@ -318,7 +323,8 @@ class Bounded:
 
     def ask(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
         given = dict(params or {})
-        days = athena.days(given["since"], given["until"])
+        days = athena.days(given)
+        assert days is not None
         return self._duck.ask(athena.within(portable.bound(sql, given), days, "main"))
 
 
@@ -326,7 +332,7 @@ class Bounded:
 def test_days_before_a_detection_change_nothing_of_its_answer(id_: str) -> None:
     """Its examples again, among the same rows of other days.
 
-    It fails for a detection that looks further back than `:since`, as Athena could not.
+    It fails for a detection that looks further back than it says, as Athena could not.
     """
     detection = DETECTIONS[id_]
     for example in detection.examples:

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ ROLE = "firedoor-responder"
 EXTERNAL_ID = "f1redoor-example"
 
 MINISTACK = "ministack==1.5.33"
+DUCKDB = f"duckdb=={version('duckdb')}"  # the engine of its Athena, as we have it
 MICROBURST = "microburst==0.10.0"
 PATIENCE = 30.0
 
@@ -118,9 +120,15 @@ def kit() -> Any:
 
 
 @contextmanager
-def running(package: str, *command: str, health: str, **environment: str) -> Iterator[None]:
-    """Run a command of a package, in an environment of its own, until the block ends."""
+def running(
+    package: str, *command: str, health: str, extra: str = "", **environment: str
+) -> Iterator[None]:
+    """Run a command of a package, in an environment of its own, until the block ends.
+
+    The environment has one package more if `extra` names it.
+    """
     fetch = [_uvx(), "--quiet", "--python", sys.executable, "--from", package]
+    fetch += ["--with", extra] if extra else []
     env = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_HTTP_TIMEOUT": "20", **environment}
     fetched = subprocess.run([*fetch, "python", "-c", ""], env=env, capture_output=True, text=True)
     if fetched.returncode:
