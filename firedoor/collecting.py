@@ -1,6 +1,6 @@
 """Where logs lie, whatever kind of place it is: what is there, and the bytes of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import BinaryIO
 
@@ -35,7 +35,8 @@ def shown(url: str) -> str:
 
 
 def _collector(url: str) -> Collector:
-    for collector in find("firedoor.collectors", Collector).values():
+    collectors: Mapping[str, Collector] = find("firedoor.collectors", Collector)
+    for collector in collectors.values():
         if collector.takes(url):
             return collector
     raise BadInput("logs", shown(url), EXPECTED)

@@ -11,9 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, BinaryIO, Final
 
-from firedoor.cloud import aws
 from firedoor.collector import Blob, Collector
-from firedoor.collectors._aws import asked
 from firedoor.collectors._stream import chunks
 from firedoor.errors import BadInput, CloudError, NotFound
 
@@ -94,7 +92,7 @@ def _group(url: str) -> dict[str, Any]:
     name = found["name"] if found else url.removeprefix(SCHEME)
     if not _NAME.fullmatch(name):
         raise BadInput("logs", url, "expected cloudwatch://NAME, or the ARN of a log group")
-    describe = (_client(found) if found else aws.own("logs")).describe_log_groups
+    describe = _client(found).describe_log_groups
     more: dict[str, str] = {}
     while True:
         page = _patiently(partial(describe, logGroupNamePrefix=name, **more), "DescribeLogGroups")
@@ -106,12 +104,16 @@ def _group(url: str) -> dict[str, Any]:
         more["nextToken"] = page["nextToken"]
 
 
-def _client(found: re.Match[str]) -> Any:
-    return aws.connect(found["account"], found["region"]).client("logs")
+def _client(found: re.Match[str] | None) -> Any:
+    from firedoor.cloud import asking  # the SDK takes a quarter of a second
+
+    return asking.client("logs", *(found.group("account", "region") if found else ()))
 
 
 def _patiently(read: Callable[[], dict[str, Any]], what: str) -> dict[str, Any]:
     """Return an answer; what was refused for now is asked again. Few calls a second are allowed."""
+    from firedoor.cloud.asking import asked
+
     for pause in PAUSES:
         try:
             return asked(read, what)

@@ -6,13 +6,8 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, BinaryIO, Final
 
-import structlog
-from botocore.exceptions import BotoCoreError, IncompleteReadError
-
-from firedoor.cloud import aws
 from firedoor.collector import Blob, Collector
 from firedoor.collectors import _days, _globs
-from firedoor.collectors._aws import asked
 from firedoor.collectors._days import Level, Run
 from firedoor.collectors._stream import reading
 from firedoor.errors import BadInput, CloudError, Unreachable
@@ -27,8 +22,6 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:aws[\w-]*:s3:[^/]+:a
 _ACCOUNT = re.compile(r"(?:^|[/_]|=)(\d{12})(?=[/_])")
 _REGION = re.compile(r"(?:^|[/_]|=)([a-z]{2,4}(?:-[a-z]+){1,2}-\d{1,2})(?=[/_])")
 
-log = structlog.get_logger()
-
 
 def takes(url: str) -> bool:
     """Return whether it is in S3."""
@@ -42,7 +35,7 @@ def blobs(url: str, since: datetime | None) -> Iterator[Blob]:
     what is new. Raises `BadInput`, `CloudError` or `Unreachable`.
     """
     bucket, pattern = _parts(url)
-    client, fits = aws.own("s3"), _globs.matcher(pattern)
+    client, fits = _client(), _globs.matcher(pattern)
     found = _days.blobs(
         _start(pattern, client, bucket),
         partial(_look, client, bucket),
@@ -55,7 +48,7 @@ def blobs(url: str, since: datetime | None) -> Iterator[Blob]:
 def open_(blob: Blob, offset: int) -> BinaryIO:
     """Return a stream of an object from an offset, which survives a lost connection."""
     bucket, key = _parts(blob.name)
-    download = _Download(aws.own("s3"), bucket, key, offset)
+    download = _Download(_client(), bucket, key, offset)
     return reading(download.read, download.close)
 
 
@@ -70,13 +63,14 @@ class _Download:
         self._object = {"Bucket": bucket, "Key": key}
         self._body: Any = None
         self._left = RECONNECTS
+        self._broken = _aws().BROKEN
         self._connect()
 
     def read(self, size: int) -> bytes:
         while True:
             try:
                 got = bytes(self._body.read(size)) if self._body else b""
-            except (BotoCoreError, IncompleteReadError, OSError) as error:
+            except self._broken as error:
                 self._left -= 1
                 if self._left < 0:
                     raise Unreachable(f"s3://{'/'.join(self._object.values())}: {error}") from error
@@ -93,7 +87,7 @@ class _Download:
         range_ = {"Range": f"bytes={self._offset}-"} if self._offset else {}
         get = partial(self._client.get_object, **self._object, **range_)
         try:
-            answer = asked(get, "GetObject")
+            answer = _aws().asked(get, "GetObject")
         except CloudError as error:
             if error.code not in ("InvalidRange", "416"):
                 raise
@@ -102,6 +96,16 @@ class _Download:
         # The rest of an object that was replaced meanwhile does not fit.
         self._object.setdefault("IfMatch", answer["ETag"])
         self._body = answer["Body"]
+
+
+def _aws() -> Any:
+    from firedoor.cloud import asking  # the SDK takes a quarter of a second
+
+    return asking
+
+
+def _client() -> Any:
+    return _aws().client("s3")
 
 
 def _parts(url: str) -> tuple[str, str]:
@@ -144,7 +148,7 @@ def _read(client: Any, bucket: str, run: Run, day: date | None) -> Iterator[Blob
 
 def _page(client: Any, bucket: str, **which: Any) -> dict[str, Any]:
     page = partial(client.list_objects_v2, Bucket=bucket, **{"MaxKeys": PAGE, **which})
-    return asked(page, "ListObjectsV2")
+    return _aws().asked(page, "ListObjectsV2")  # type: ignore[no-any-return]
 
 
 def _readable(bucket: str, page: dict[str, Any]) -> list[Blob]:
@@ -153,6 +157,9 @@ def _readable(bucket: str, page: dict[str, Any]) -> list[Blob]:
     archived = [one["Key"] for one in objects if one.get("StorageClass") in ARCHIVED]
     if archived:
         first = f"{SCHEME}{bucket}/{archived[0]}"
+        import structlog  # rarely, and it takes a while
+
+        log = structlog.get_logger()
         log.warning("objects.archived", count=len(archived), first=first, do="restore them")
     return [_blob(bucket, one) for one in objects if one.get("StorageClass") not in ARCHIVED]
 
