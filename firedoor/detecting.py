@@ -77,7 +77,8 @@ def findings(
     what goes on over the end of one is another finding of the same subject in the next.
     """
     rows = matches(detection, engine, until, params)
-    texts = _texts(rows, detection, engine)
+    window = {"since": _ms(until - detection.reach), "until": _ms(until)}
+    texts = _texts(rows, detection, engine, window)
     return grouped(id_, detection, [row | _told(row, texts) for row in rows])
 
 
@@ -205,7 +206,9 @@ def _instance(name: str, cloud: Cloud, *, machines: bool) -> str:
             return name if path or (machines and "/" not in name) else ""
 
 
-def _texts(rows: list[dict[str, Any]], detection: Detection, engine: Engine) -> dict[int, str]:
+def _texts(
+    rows: list[dict[str, Any]], detection: Detection, engine: Engine, window: Mapping[str, Value]
+) -> dict[int, str]:
     """Return the texts of IPv6 addresses, which their keys do not tell."""
     keys = {row.get(name) for row in rows for name in ("remote_key", "local_key")}
     unknown = sorted(one for one in keys if one is not None and one < 0)
@@ -218,9 +221,10 @@ def _texts(rows: list[dict[str, Any]], detection: Detection, engine: Engine) -> 
             if f"{side}_key" in columns:
                 sql = (
                     f"SELECT {side}_key AS key, max({side}_ip) AS ip FROM {relation}"  # noqa: S608
-                    f" WHERE {side}_key IN ({listed}) GROUP BY {side}_key"
+                    " WHERE time >= :since AND time < :until"
+                    f" AND {side}_key IN ({listed}) GROUP BY {side}_key"
                 )
-                found |= {one["key"]: one["ip"] for one in engine.ask(sql).to_pylist()}
+                found |= {one["key"]: one["ip"] for one in engine.ask(sql, window).to_pylist()}
     return found
 
 
