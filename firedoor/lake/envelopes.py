@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 
 from firedoor.log_source import Place
 
@@ -17,6 +17,8 @@ MARK: Final = re.compile(
     rb'"(?:awslogs|logEvents|kinesis|detail-type|CloudTrailEvent|message|data|Message|body)"\s*:'
 )
 GZIP: Final = b"\x1f\x8b"
+LARGEST: Final = 64 << 20
+"""How much may be packed in an envelope, in bytes."""
 _WRONG: Final = (
     msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error, ValueError, EOFError,
     OSError, isal_zlib.error,
@@ -43,7 +45,7 @@ def open_(raw: msgspec.Raw, place: Place) -> Inner | None:
     try:
         record = msgspec.json.decode(raw)
         return _opened(record, raw, place) if isinstance(record, dict) else None
-    except _WRONG:
+    except _WRONG:  # type: ignore[misc]
         return None
 
 
@@ -70,8 +72,23 @@ def _opened(record: dict[str, Any], raw: msgspec.Raw, place: Place) -> Inner | N
 def _packed(data: str, place: Place) -> Inner:
     content = base64.b64decode(data, validate=True)
     if content.startswith(GZIP):
-        content = igzip.decompress(content)
+        content = _inflated(content)
     return _texts(content.decode().splitlines(), place)
+
+
+def _inflated(content: bytes) -> bytes:
+    parts: list[bytes] = []
+    room = LARGEST + 1
+    while content and room > 0:
+        inflater = isal_zlib.decompressobj(wbits=31)
+        parts.append(inflater.decompress(content, room))
+        room -= len(parts[-1])
+        if room > 0 and not inflater.eof:
+            raise ValueError("expected gzip: it ends too early")
+        content = inflater.unused_data
+    if room <= 0:
+        raise ValueError(f"it unpacks to over {LARGEST >> 20} MB")
+    return b"".join(parts)
 
 
 def _texts(texts: list[str], place: Place) -> Inner:

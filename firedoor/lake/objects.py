@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 import pyarrow as pa
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 from pyarrow import parquet
 
 from firedoor.discovery import find
@@ -35,6 +35,8 @@ KEPT: Final = 4096
 """How much is kept of a line or record that is refused, in bytes."""
 # Deflate packs 1 to 1032 at most. No log comes near; what does is made to fill a disk.
 HOSTILE_RATIO, HOSTILE_SIZE = 500, 1 << 30
+PART: Final = 1 << 16
+"""How much is unpacked at once: no more than this is lost before damage."""
 RECORDS: Final = 50_000
 """How many JSON records make a piece."""
 FIRST: Final = 1000
@@ -79,6 +81,7 @@ class Reading:
         self._resumed = resumed
         self._number = 1
         self._before = 0
+        self._missed = False
 
     def __iter__(self) -> Iterator[Parsed]:
         if self._named is not None and self._named not in _sources():
@@ -126,6 +129,8 @@ class Reading:
         self.unfinished = stream.unfinished
         if stream.damage is not None:
             raise stream.damage
+        if self._missed and self.source is None:
+            raise self._unknown()
         if stream.unfinished and not self._resumed and stream.consumed == 0:
             raise self._unreadable(f"expected JSON: {stream.unfinished}")
 
@@ -152,7 +157,7 @@ class Reading:
         id_ = self._recognised(samples, Shape.RECORDS)
         piece = Piece(place, raws=raws, first=self._number, wanted=self._wanted)
         self._number += len(raws)
-        parsed = _sources()[id_].parse(piece) if id_ else _unknown(piece)
+        parsed = _sources()[id_].parse(piece) if id_ else _refused(piece)
         strangers: dict[str, list[Refusal]] = {}
         kept, enveloped = [], []
         for one in parsed.refused:
@@ -179,8 +184,8 @@ class Reading:
         ]
         return replace(parsed, refused=refused)
 
-    def _lines(self, blocks: Iterator[bytes], place: Place | None = None) -> Iterator[Parsed]:
-        place = place or self._place
+    def _lines(self, blocks: Iterator[bytes], enveloped: Place | None = None) -> Iterator[Parsed]:
+        place = enveloped or self._place
         source, head = None, b""
         for lines, too_long in _whole_lines(blocks):
             if too_long:
@@ -190,8 +195,10 @@ class Reading:
                 continue
             if source is None and lines.strip():
                 before, line = _first_line(lines)
-                id_ = self._recognised([Sample(place.name, line)], Shape.LINES)
+                sample = Sample(place.name, line)
+                id_ = self._recognised([sample], Shape.LINES, alone=enveloped is None)
                 if id_ is None:
+                    self._missed = True
                     yield Parsed(refused=[Refusal(self._number, UNKNOWN, lines[:KEPT])])
                     return
                 source = _sources()[id_]
@@ -206,7 +213,7 @@ class Reading:
                 kept = [_cut(one) for one in parsed.refused]
                 yield Parsed(parsed.tables, kept, parsed.passed, parsed.lost)
 
-    def _table(self, stream: io.BufferedReader) -> Iterator[Parsed]:
+    def _table(self, stream: BinaryIO) -> Iterator[Parsed]:
         try:
             # Its footer is at the end, so it is sought in; who has only a pipe has it in memory.
             seekable = self._stream if self._stream.seekable() else io.BytesIO(stream.read())
@@ -223,18 +230,23 @@ class Reading:
             reason = str(error).partition("\n")[0]
             raise Unreadable(self._place.name, "", f"expected Parquet: {reason}") from error
 
-    def _recognised(self, samples: Iterable[Sample], shape: Shape | None = None) -> str | None:
+    def _recognised(
+        self, samples: Iterable[Sample], shape: Shape | None = None, *, alone: bool = True
+    ) -> str | None:
         """Return the source that was named, or else whose the first sample is that is anybody's.
 
         Among what is known, what nobody knows is refused; alone, it makes the object unreadable.
         """
         id_ = self._named or next(filter(None, map(_recognise, samples)), None)
-        if id_ is None and self.source is None:
-            raise self._unreadable(f"{UNKNOWN}: name its format with --format")
+        if id_ is None and self.source is None and alone:
+            raise self._unknown()
         if id_ and shape and _sources()[id_].shape is not shape:
             raise self._unreadable(f"expected {_sources()[id_].shape.value}, as {id_} has them")
         self.source = self.source or id_
         return id_
+
+    def _unknown(self) -> Unreadable:
+        return self._unreadable(f"{UNKNOWN}: name its format with --format")
 
     def _unreadable(self, reason: str) -> Unreadable:
         return Unreadable(self._place.name, "", reason)
@@ -269,7 +281,7 @@ def _unwrapped(raw: msgspec.Raw, place: Place) -> Iterator[envelopes.Inner]:
         yield inner
 
 
-def _unknown(piece: Piece) -> Parsed:
+def _refused(piece: Piece) -> Parsed:
     raws = enumerate(piece.raws, piece.first)
     return Parsed(refused=[Refusal(number, UNKNOWN, bytes(raw)) for number, raw in raws])
 
@@ -291,45 +303,53 @@ def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _plain(stream: io.BufferedReader) -> Iterator[bytes]:
+def _plain(stream: BinaryIO) -> Iterator[bytes]:
     while block := stream.read(BLOCK):
         yield block
 
 
-def _inflated(stream: io.BufferedReader, name: str) -> Iterator[bytes]:
+def _inflated(stream: BinaryIO, name: str) -> Iterator[bytes]:
     counted = _Counted(stream)
-    unpacked = 0
-    with igzip.IGzipFile(fileobj=counted, mode="rb") as file:
-        for block, error in _blocks(file):
-            unpacked += len(block)
-            if unpacked > HOSTILE_SIZE and unpacked > HOSTILE_RATIO * max(counted.read_, 1):
-                said = f"it unpacks to more than {HOSTILE_RATIO} times its size"
-                raise Unreadable(name, f"byte {unpacked} unpacked", f"expected a log: {said}")
-            if block:
-                yield block
-            if error is not None:
-                said = "it ends too early" if isinstance(error, EOFError) else "it is damaged"
-                where = f"byte {unpacked} unpacked"
-                raise Unreadable(name, where, f"expected gzip: {said}") from error
+    parts: list[bytes] = []
+    unpacked = held = 0
+    try:
+        for part in _parts(counted):
+            parts.append(part)
+            held += len(part)
+            if held >= BLOCK:
+                unpacked += held
+                if unpacked > HOSTILE_SIZE and unpacked > HOSTILE_RATIO * max(counted.count, 1):
+                    said = f"it unpacks to more than {HOSTILE_RATIO} times its size"
+                    raise Unreadable(name, f"byte {unpacked} unpacked", f"expected a log: {said}")
+                yield b"".join(parts)
+                parts, held = [], 0
+    except (EOFError, isal_zlib.error) as error:  # type: ignore[misc]
+        if held:
+            yield b"".join(parts)
+        said = "it ends too early" if isinstance(error, EOFError) else "it is damaged"
+        where = f"byte {unpacked + held} unpacked"
+        raise Unreadable(name, where, f"expected gzip: {said}") from error
+    if held:
+        yield b"".join(parts)
 
 
-def _blocks(file: igzip.IGzipFile) -> Iterator[tuple[bytes, Exception | None]]:
-    """Yield what is unpacked, and with the last of it why it is not all."""
-    parts, size = [], 0
-    while True:
-        try:
-            # Not `read`, which would throw away what comes before the damage.
-            part = file.read1(BLOCK)
-        except (EOFError, OSError, isal_zlib.error) as error:
-            yield b"".join(parts), error
-            return
-        parts.append(part)
-        size += len(part)
-        if size >= BLOCK or not part:
-            yield b"".join(parts), None
-            parts, size = [], 0
-        if not part:
-            return
+def _parts(stream: "_Counted") -> Iterator[bytes]:
+    """Yield what is unpacked, member after member, as far as it goes."""
+    inflater = None
+    while packed := stream.read(1 << 18):
+        while packed:
+            if inflater is None:
+                packed = packed.lstrip(b"\0")  # members may be padded
+                if not packed:
+                    break
+                inflater = isal_zlib.decompressobj(wbits=31)
+            yield inflater.decompress(packed, PART)
+            packed = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+            inflater = None if inflater.eof else inflater
+    if inflater is not None:
+        yield inflater.flush()
+        if not inflater.eof:
+            raise EOFError
 
 
 class _Raw(io.RawIOBase):
@@ -347,19 +367,16 @@ class _Raw(io.RawIOBase):
         return len(got)
 
 
-class _Counted(io.RawIOBase):
+class _Counted:
     """Counts what is read of a packed stream."""
 
-    def __init__(self, stream: io.BufferedReader) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self.read_ = 0
+        self.count = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        got = self._stream.readinto(buffer)
-        self.read_ += got
+    def read(self, size: int) -> bytes:
+        got = self._stream.read(size)
+        self.count += len(got)
         return got
 
 
