@@ -4,6 +4,7 @@ Azure writes one id in several ways, `/SUBSCRIPTIONS/...` and `/subscriptions/..
 as one: ids of resources and subscriptions are in lower case here, whatever the log.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -126,9 +127,12 @@ def seconds(value: Number, member: str) -> float | None:
     if value in NOTHING:
         return None
     try:
-        return round(float(value) * 1000, 3)
+        number = float(value)
     except ValueError:
-        raise ValueError(f"{member}: expected a number, not {value}") from None
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{member}: expected a number, not {value}")
+    return round(number * 1000, 3)
 
 
 def host(text: str) -> str | None:

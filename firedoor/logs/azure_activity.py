@@ -136,10 +136,12 @@ COLUMNS: Final[dict[str, Any]] = {
     "operation": lambda event: event.operation.lower(),
     "actor_type": lambda event: _actor_type(event),
     "actor": lambda event: _actor(event),
-    "actor_id": lambda event: event.claims.get(f"{ENTRA}objectidentifier"),
-    "actor_account": lambda event: event.claims.get(f"{ENTRA}tenantid"),
-    "credential": lambda event: event.claims.get("uti"),
-    "src_ip": lambda event: _azure.address(event.address or event.claims.get("ipaddr") or ""),
+    "actor_id": lambda event: _word(event.claims.get(f"{ENTRA}objectidentifier")),
+    "actor_account": lambda event: _word(event.claims.get(f"{ENTRA}tenantid")),
+    "credential": lambda event: _word(event.claims.get("uti")),
+    "src_ip": lambda event: _azure.address(
+        event.address or _word(event.claims.get("ipaddr")) or ""
+    ),
     "status": lambda event: STATUSES.get(event.status.lower()),
     "error": lambda event: _error(event)[0],
     "message": lambda event: _error(event)[1],
@@ -217,8 +219,8 @@ def _of_record(raw: msgspec.Raw, told: Record) -> Event:
         properties=properties,
         address=told.caller_ip_address,
         account=told.tenant_id,
-        event_id=properties.get("eventDataId"),
-        caller=properties.get("caller"),
+        event_id=_word(properties.get("eventDataId")),
+        caller=_word(properties.get("caller")),
         region=told.location,
     )
 
@@ -235,7 +237,7 @@ def _of_answer(raw: msgspec.Raw, told: Answer) -> Event:
         resource_id=told.resource_id,
         claims=told.claims or {},
         properties=_object(told.properties),
-        address=request.get("clientIpAddress") or request.get("client_ip_address") or "",
+        address=_word(request.get("clientIpAddress") or request.get("client_ip_address")) or "",
         account=told.subscription_id or told.tenant_id or "",
         event_id=told.event_data_id,
         caller=told.caller,
@@ -278,6 +280,11 @@ def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _word(value: Any) -> str | None:
+    """Return a text, or None where what should be one is none."""
+    return value or None if isinstance(value, str) else None
+
+
 def _text(value: Any) -> str | None:
     """Return a value as JSON; a text is JSON as it is."""
     if value is None or isinstance(value, str):
@@ -288,11 +295,12 @@ def _text(value: Any) -> str | None:
 def _actor(event: Event) -> str | None:
     if event.caller:
         return event.caller
-    return next((str(event.claims[name]) for name in NAMES if event.claims.get(name)), None)
+    names = (_word(event.claims.get(name)) for name in NAMES)
+    return next(filter(None, names), None)
 
 
 def _actor_type(event: Event) -> str | None:
-    if known := TYPES.get(event.claims.get("idtyp", "")):
+    if known := TYPES.get(_word(event.claims.get("idtyp")) or ""):
         return known
     if "@" in (_actor(event) or ""):
         return USER

@@ -96,7 +96,7 @@ COLUMNS: Final[dict[str, Any]] = {
 
 def recognises(sample: Sample) -> bool:
     """Tell a record by its category."""
-    return sample.record.get("category") in CATEGORIES
+    return sample.record.get("category") in [*CATEGORIES]
 
 
 def parse(piece: Piece) -> Parsed:
