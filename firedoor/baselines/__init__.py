@@ -1,0 +1,1 @@
+"""What is measured of accounts, resources and principals: one file for each metric."""
