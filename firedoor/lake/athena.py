@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 from urllib.parse import urlparse
 
@@ -122,7 +122,8 @@ class Athena:
 
     Work group and `output` say where Athena puts its results; "" leaves that to the work group.
     `days` are those of queries whose parameters do not say them. `beat` is called while a query
-    runs; whatever it raises, like Ctrl-C, ends the query there too.
+    runs; whatever it raises, like Ctrl-C, ends the query there too. Sizes are listed once: make
+    another engine for what is published later.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class Athena:
         days = self._days_of(params)
         text = portable.bound(sql, params or {})
         read = sum(times * self._size(name, days) for name, times in _scans(text).items())
-        return Estimate(read, self._cutoff())
+        return Estimate(read, self._cutoff)
 
     def execute(self, statement: str) -> None:
         """Run a statement that makes or drops a table."""
@@ -196,6 +197,7 @@ class Athena:
             self._sizes[relation, wanted] = size
         return self._sizes[relation, wanted]
 
+    @cached_property
     def _cutoff(self) -> int | None:
         group = self._athena.get_work_group(WorkGroup=self._work_group)["WorkGroup"]
         found: int | None = group.get("Configuration", {}).get("BytesScannedCutoffPerQuery")
@@ -235,26 +237,27 @@ class Athena:
             wait = min(wait * 1.5, LONGEST_WAIT)
 
     def _answer(self, execution: Mapping[str, Any]) -> pa.Table:
-        page = self._athena.get_query_results(
-            QueryExecutionId=execution["QueryExecutionId"], MaxResults=PAGE
-        )
+        asked = {"QueryExecutionId": execution["QueryExecutionId"], "MaxResults": PAGE}
+        page = self._athena.get_query_results(**asked)
         columns = page["ResultSet"]["ResultSetMetadata"]["ColumnInfo"]
         names, types = [one["Name"] for one in columns], [_type(one) for one in columns]
-        if "NextToken" in page:
-            return self._from_bucket(execution, types).rename_columns(names)
-        rows = [
-            [cell.get("VarCharValue") for cell in row["Data"]]
-            for row in page["ResultSet"]["Rows"][1:]  # the first holds the names
-        ]
+        place = (execution.get("ResultConfiguration") or {}).get("OutputLocation")
+        if "NextToken" in page and place:
+            return self._from_bucket(place, types).rename_columns(names)
+        rows = page["ResultSet"]["Rows"][1:]  # the first holds the names
+        while "NextToken" in page:  # Athena keeps the answer itself
+            page = self._athena.get_query_results(**asked, NextToken=page["NextToken"])
+            rows += page["ResultSet"]["Rows"]
+        texts = [[cell.get("VarCharValue") for cell in row["Data"]] for row in rows]
         arrays = [
-            pa.array([row[number] for row in rows], pa.string()).cast(type_)
+            pa.array([row[number] for row in texts], pa.string()).cast(type_)
             for number, type_ in enumerate(types)
         ]
         return pa.table(arrays, names=names)
 
-    def _from_bucket(self, execution: Mapping[str, Any], types: Sequence[pa.DataType]) -> pa.Table:
-        """Return the answer from the file that Athena wrote of it, whatever its size."""
-        url = urlparse(execution["ResultConfiguration"]["OutputLocation"])
+    def _from_bucket(self, place: str, types: Sequence[pa.DataType]) -> pa.Table:
+        """Return the answer from the file that Athena wrote of it, in one go."""
+        url = urlparse(place)
         found = self._s3.get_object(Bucket=url.netloc, Key=url.path.lstrip("/"))
         numbered = [str(number) for number in range(len(types))]  # two columns may have one name
         try:

@@ -123,8 +123,8 @@ def _lines(items: Iterable[str]) -> str:
 
 
 def _text(text: str) -> str:
-    # Hive and Trino escape a quote each in its own way; no text of ours needs one.
-    return "'" + text.replace("'", "") + "'"
+    # A quote would have to be escaped, and a semicolon might be taken for the end of a statement.
+    return "'" + text.replace("'", "").replace(";", ",") + "'"
 
 
 def _named(account: str) -> str:

@@ -112,6 +112,27 @@ def test_long_answer_is_read_from_the_bucket_and_is_the_same(
     assert str([row["share"] for row in answer]) == "[nan, -inf, None]"
 
 
+def test_long_answer_that_is_in_no_bucket_is_read_page_by_page(
+    engine: Athena, lab: EmulatedAws
+) -> None:
+    managed = Athena(PLACE)
+    pages: list[dict[str, Any]] = []
+
+    def page(parsed: dict[str, Any]) -> None:
+        if pages:
+            del parsed["ResultSet"]["Rows"][0]  # the names are in the first one alone
+        else:
+            parsed["NextToken"] = "more"
+        pages.append(parsed)
+
+    queue(lab, {"n": "bigint"}, [["1"], ["2"]])
+    answering(managed, "GetQueryResults", page)
+
+    answer = managed.ask(SQL, WINDOW)
+
+    assert answer.to_pydict() == {"n": [1, 2, 1, 2]}
+
+
 def test_text_that_is_asked_is_that_of_the_query_behind_its_days(
     engine: Athena, lab: EmulatedAws
 ) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import sqlglot
@@ -18,6 +19,7 @@ from firedoor.relations import PARTITIONS, RELATIONS, Relation
 
 ACCOUNTS = ("123456789012", "11111111-2222-3333-4444-555555555555", "example.com:project")
 PLACE = "s3://logs.example.com/firedoor/"
+Node = TypeVar("Node", bound=exp.Expression)
 # What a column of Parquet is, for a table that says so.
 PHYSICAL = {
     "string": ("BYTE_ARRAY", "STRING"),
@@ -34,8 +36,14 @@ def table(relation: str) -> exp.Create:
     return next(
         one
         for one in parsed
-        if isinstance(one, exp.Create) and one.find(exp.Table).name == relation
+        if isinstance(one, exp.Create) and first(one, exp.Table).name == relation
     )
+
+
+def first(tree: exp.Expression, kind: type[Node]) -> Node:
+    found = tree.find(kind)
+    assert found is not None
+    return found
 
 
 def columns(created: exp.Expression) -> dict[str, str]:
@@ -68,7 +76,7 @@ def test_table_has_all_columns_with_their_types(relation: Relation) -> None:
 @pytest.mark.parametrize("relation", RELATIONS.values(), ids=list(RELATIONS))
 def test_comment_of_a_column_names_its_attribute(relation: Relation) -> None:
     comments = {
-        one.name: one.find(exp.CommentColumnConstraint).this.name
+        one.name: first(one, exp.CommentColumnConstraint).this.name
         for one in table(relation.name).find_all(exp.ColumnDef)
     }
 
@@ -94,7 +102,7 @@ def test_partitions_are_projected_from_the_days_and_the_accounts() -> None:
         ),
         "storage.location.template": f"{root}/day=${{day}}/account=${{account}}/",
     }
-    assert table("dns_activity").find(exp.LocationProperty).this.name == f"{root}/"
+    assert first(table("dns_activity"), exp.LocationProperty).this.name == f"{root}/"
 
 
 @pytest.mark.parametrize(

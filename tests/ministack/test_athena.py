@@ -23,7 +23,7 @@ import pytest
 from firedoor import detecting, errors
 from firedoor.cloud import aws as cloud
 from firedoor.collector import Blob
-from firedoor.detection import Detection
+from firedoor.detection import Detection, Example
 from firedoor.discovery import find
 from firedoor.lake import ddl
 from firedoor.lake.athena import Athena
@@ -65,14 +65,14 @@ class Case:
 
 
 def _cases() -> list[Case]:
-    examples = [
+    examples: list[tuple[str, Detection, Example]] = [
         (f"{id_}: {example.name}", detection, example)
         for id_, detection in DETECTIONS.items()
         for example in detection.examples
     ]
     scan = next(one for one in DETECTIONS["port_scan"].examples if one.matches)
-    rows = {name: tuple({**row, **IPV6} for row in given) for name, given in scan.rows.items()}
-    examples.append(("IPv6", DETECTIONS["port_scan"], replace(scan, rows=rows)))
+    longer = {name: tuple({**row, **IPV6} for row in given) for name, given in scan.rows.items()}
+    examples.append(("IPv6", DETECTIONS["port_scan"], replace(scan, rows=longer)))
     cases = []
     for number, (name, detection, example) in enumerate(examples):
         rows = {
