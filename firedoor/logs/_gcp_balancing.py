@@ -28,7 +28,7 @@ POLICIES: Final = (
 # The log of requests is called `requests` by other services too: what is told apart is whose.
 RESOURCE: Final = re.compile(r"http_load_balancer|.*_lb_rule")
 URL: Final = re.compile(
-    r"(?:[a-z]+://)?(?:[^/?@]*@)?(\[[^\]/?]*\]|[^/:?]*)(?::\d*)?([^?]*)\??(.*)", re.I | re.S
+    r"(?:[a-z]+://)?(?:[^/?]*@)?(\[[^\]/?]*\]|[^/:?]*)(?::\d*)?([^?]*)\??(.*)", re.I | re.S
 )
 DEFAULT: Final = 2147483647
 """The priority of the rule that is there for whatever no other one matches."""

@@ -21,6 +21,8 @@ LOGS: Final = tuple(
     for log in ("activity", "data_access", "system_event", "policy")
 )
 NAME: Final = "gcp_audit"
+# What was cut out of an entry to be shown or kept may come without the name of its log.
+NAMELESS: Final = ""
 PERMISSION_DENIED: Final = 7
 # https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 CODES: Final = (
@@ -126,7 +128,11 @@ class Login(NamedTuple):
 def recognises(sample: Sample) -> bool:
     """Tell these entries by the name of their log, and by their payload."""
     payload = sample.record.get("protoPayload")
-    return isinstance(payload, dict) and _gcp.logged(sample) in LOGS
+    return (
+        isinstance(payload, dict)
+        and _gcp.logged(sample) in (*LOGS, NAMELESS)
+        and ("methodName" in payload or "serviceName" in payload)
+    )
 
 
 def parse(piece: Piece) -> Parsed:
@@ -148,7 +154,7 @@ _metadata: Final = msgspec.json.Decoder(Metadata).decode
 
 
 def _calls(entry: Entry) -> tuple[Entry, ...]:
-    _gcp.require(entry, *LOGS)
+    _gcp.require(entry, *LOGS, NAMELESS)
     operation = entry.operation
     ended_well = operation.last and not operation.first and not entry.proto_payload.status.code
     return () if ended_well else (entry,)
