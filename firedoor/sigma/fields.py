@@ -48,7 +48,9 @@ class Log:
         if known := self.getters.get(name.lower()):
             return known
         path = tuple(self.named(name).split("."))
-        return lambda record: values(record, path, any_case=self.any_case)
+        if self.any_case:
+            return lambda record: values(record, path, any_case=True)
+        return _straight(path)
 
     def column(self, name: str) -> str | None:
         """Return the column that holds a field, if one does."""
@@ -73,6 +75,20 @@ def values(value: Any, path: Path, *, any_case: bool = False) -> tuple[str, ...]
         wanted = path[0].lower()
         member = next((one for key, one in value.items() if key.lower() == wanted), None)
     return values(member, path[1:], any_case=any_case)
+
+
+def _straight(path: Path) -> Getter:
+    """Return `values` for a path, quicker where there is no list on the way."""
+
+    def get(record: Any) -> Sequence[str]:
+        value = record
+        for depth, key in enumerate(path):
+            if type(value) is not dict:
+                return values(value, path[depth:])
+            value = value.get(key)
+        return (value,) if type(value) is str else values(value, ())
+
+    return get
 
 
 def everything(record: Any) -> tuple[str, ...]:

@@ -137,13 +137,13 @@ def _parts(documents: list[Any], name: str) -> Iterator[Any]:
     except Exception as error:  # noqa: BLE001  pySigma stumbles over what it does not expect
         yield Refused(name, title, f"expected a rule: {_line(error)}")
         return
-    of_rules = [error for one in (*found.rules, *found.filters) for error in one.errors]
-    for error in found.errors:
-        if error not in of_rules:
-            yield Refused(name, title, _line(error))
+    of_rules = [wrong for one in (*found.rules, *found.filters) for wrong in one.errors]
+    for wrong in found.errors:
+        if wrong not in of_rules:
+            yield Refused(name, title, _line(wrong))
     for one in (*found.rules, *found.filters):
         if one.errors:
-            yield Refused(name, one.title, "; ".join(_line(error) for error in one.errors))
+            yield Refused(name, one.title or "", "; ".join(_line(wrong) for wrong in one.errors))
         else:
             yield one
 
@@ -165,7 +165,7 @@ def _converted(
                     raise SigmaError(f"its id is that of another rule, in {known.file}")
                 rules[rule.id] = rule
             except Exception as error:  # noqa: BLE001  a rule must not keep others from being read
-                refused.append(Refused(name, one.title, _line(error)))
+                refused.append(Refused(name, one.title or "", _line(error)))
     return [*rules.values()], refused
 
 
