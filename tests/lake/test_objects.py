@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from firedoor.errors import Unreadable
@@ -374,6 +375,23 @@ def test_mixed_records_go_to_whose_they_are() -> None:
     }
     # One table for each source, and not for each record.
     assert (found.parts, found.refused) == (2, [])
+
+
+def test_no_record_has_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+    table = pa.table
+
+    def counted(*arguments: Any, **named: Any) -> pa.Table:
+        built.append(1)
+        return table(*arguments, **named)
+
+    monkeypatch.setattr(pa, "table", counted)
+    mixed = [one(n) for n in range(1, 500) for one in (entry, guarded)]
+    # The status is not a number of 32 bits: seen when the table is built, and looked for by halves.
+    found = Read(text(*mixed, entry(1 << 40), *mixed))
+
+    assert (len(found.rows), len(found.refused)) == (4 * 499, 1)
+    assert len(built) < 40
 
 
 def test_unknown_records_among_known_ones_are_refused() -> None:

@@ -114,7 +114,7 @@ def test_questions_are_read() -> None:
 
 def test_flows_are_read_once_each() -> None:
     log = "projects/example-project/logs/compute.googleapis.com%2Fvpc_flows"
-    found = [
+    found: list[dict[str, Any]] = [
         one if "jsonPayload" in one else {"logName": log, "timestamp": TIME, "jsonPayload": one}
         for name, one in entries()
         if name.startswith("gcp-vpcflow")
