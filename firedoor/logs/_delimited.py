@@ -7,8 +7,8 @@ sound given to Arrow again.
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from pyarrow import csv
@@ -30,6 +30,9 @@ SOUND: Final[Mapping[pa.DataType, tuple[re.Pattern[str], str]]] = {
     SMALL: (re.compile("-?[0-9]{1,9}"), "a whole number"),
     REAL: (re.compile("-?[0-9]{1,18}([.][0-9]{0,18})?"), "a number"),
 }
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,21 @@ def read(lines: bytes, format_: Format, first: int = 1) -> tuple[pa.Table, list[
         if not odd and (not format_.quoted or table.num_rows == lines.count(b"\n")):
             return _completed([table], format_), []
     return _one_by_one(lines, format_, first)
+
+
+def built(
+    lines: bytes, format_: Format, build: Callable[[pa.Table], T], first: int = 1
+) -> tuple[T, list[Refusal]]:
+    """Return what is built from the lines; where that fails, from those that pass the checks.
+
+    `build` raises `ValueError` where a value is not as it should be.
+    """
+    table, refused = read(lines, replace(format_, checks={}), first)
+    try:
+        return build(table), refused
+    except ValueError:
+        table, refused = read(lines, format_, first)
+        return build(table), refused
 
 
 def _one_by_one(lines: bytes, format_: Format, first: int) -> tuple[pa.Table, list[Refusal]]:

@@ -5,7 +5,11 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ENDPOINT: Final = r"^\[?(?P<address>[0-9a-fA-F.:]+?)\]?:(?P<port>[0-9]{1,5})$"
 MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -26,6 +30,40 @@ def address(text: str | None) -> str | None:
     except ValueError:
         return None
     return text
+
+
+def is_address(text: str) -> bool:
+    """Tell a text that is an IP address."""
+    return address(text) is not None
+
+
+def is_time(text: str) -> bool:
+    """Tell a text that is an ISO time."""
+    try:
+        milliseconds(text)
+    except ValueError:
+        return False
+    return True
+
+
+def times(texts: pa.Array) -> pa.Array:
+    """Return the epoch milliseconds of ISO times in UTC, with or without a `Z`.
+
+    Raises `ValueError` if one is none.
+    """
+    finest = pc.utf8_rtrim(texts, "Z").cast(pa.timestamp("us"))
+    return pc.divide(finest.cast(pa.int64()), 1000)
+
+
+def endpoints(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return addresses and ports of `192.0.2.1:80` or `[2001:db8::1]:80`, null of anything else."""
+    found = pc.extract_regex(texts, ENDPOINT)
+    hosts, ports = (pc.struct_field(found, name) for name in ("address", "port"))
+    hosts = hosts.dictionary_encode()
+    if isinstance(hosts, pa.ChunkedArray):
+        hosts = hosts.combine_chunks()
+    known = pa.array([address(host) for host in hosts.dictionary.to_pylist()], pa.string())
+    return known.take(hosts.indices).dictionary_encode(), ports.cast(pa.int32())
 
 
 @lru_cache(maxsize=1 << 14)

@@ -7,6 +7,7 @@ highest version among them, and no sign of their order.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,8 +23,8 @@ from firedoor.log_source import (
     table,
     translated,
 )
-from firedoor.logs._delimited import NUMBER, SMALL, WORD, Format, read
-from firedoor.logs._values import address
+from firedoor.logs._delimited import NUMBER, SMALL, WORD, Format, built
+from firedoor.logs._values import is_address
 from firedoor.relations import NETWORK_ACTIVITY
 
 DEFAULT: Final = (
@@ -163,13 +164,11 @@ def _of_lines(names: tuple[str, ...], lines: bytes, first: int, piece: Piece) ->
         return Parsed(
             {NETWORK_ACTIVITY.name: _rows(pa.table({}), piece)}, [Refusal(first, why, lines)]
         )
-    flows, refused = read(lines, Format(names, types), first)
-    try:
-        return _parsed(flows, refused, piece)
-    except ValueError:
-        checks = {name: _is_address for name in ADDRESSES if name in types}
-        flows, refused = read(lines, Format(names, types, checks=checks), first)
-        return _parsed(flows, refused, piece)
+    checks = {name: is_address for name in ADDRESSES if name in types}
+    (rows, passed, lost), refused = built(
+        lines, Format(names, types, checks=checks), partial(_flows, piece=piece), first
+    )
+    return Parsed({NETWORK_ACTIVITY.name: rows}, refused, passed, lost)
 
 
 def _of_parquet(stored: pa.Table, piece: Piece) -> Parsed:
@@ -182,10 +181,13 @@ def _of_parquet(stored: pa.Table, piece: Piece) -> Parsed:
             for name in wanted
         }
     )
+    refused: list[Refusal] = []
     try:
-        return _parsed(flows, [], piece)
+        rows, passed, lost = _flows(flows, piece)
     except ValueError:
-        return _parsed(*_with_addresses(flows, piece.first), piece)
+        flows, refused = _with_addresses(flows, piece.first)
+        rows, passed, lost = _flows(flows, piece)
+    return Parsed({NETWORK_ACTIVITY.name: rows}, refused, passed, lost)
 
 
 def _typed(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
@@ -200,7 +202,7 @@ def _with_addresses(flows: pa.Table, first: int) -> tuple[pa.Table, list[Refusal
     refused = {}
     for name in ADDRESSES:
         for row, text in enumerate(flows[name].to_pylist() if name in flows.column_names else ()):
-            if text is not None and not _is_address(text):
+            if text is not None and not is_address(text):
                 refused[row] = Refusal(first + row, f"{name}: not {text[:40]}", text.encode())
     kept = flows.filter(pa.array([row not in refused for row in range(flows.num_rows)], pa.bool_()))
     # A dictionary still has the words of rows that are gone.
@@ -211,31 +213,28 @@ def _with_addresses(flows: pa.Table, first: int) -> tuple[pa.Table, list[Refusal
     return pa.table(columns), [refused[row] for row in sorted(refused)]
 
 
-def _is_address(text: str) -> bool:
-    return address(text) is not None
-
-
 def _is_wanted(field: str, piece: Piece) -> bool:
     # A header within is told by its times, which are no numbers.
     return field in ("start", "end") or piece.wants(NETWORK_ACTIVITY, FIELDS[field][0])
 
 
-def _parsed(read_: pa.Table, refused: list[Refusal], piece: Piece) -> Parsed:
-    flows, passed, lost = _with_data(read_)
-    return Parsed({NETWORK_ACTIVITY.name: _rows(flows, piece)}, refused, passed, lost)
+def _flows(read: pa.Table, piece: Piece) -> tuple[pa.Table, int, int]:
+    """Return the rows, how many lines say that there was nothing, and how many were lost."""
+    flows, passed, lost = _with_data(read)
+    return _rows(flows, piece), passed, lost
 
 
-def _with_data(read_: pa.Table) -> tuple[pa.Table, int, int]:
+def _with_data(read: pa.Table) -> tuple[pa.Table, int, int]:
     """Return the rows that are flows, how many say that there was none, and how many were lost."""
-    if STATUS not in read_.column_names:
-        return read_, 0, 0
-    status = read_[STATUS]
+    if STATUS not in read.column_names:
+        return read, 0, 0
+    status = read[STATUS]
     flowing = pc.fill_null(pc.equal(status, "OK"), True)
     if pc.all(flowing).as_py() is not False:
-        return read_, 0, 0
-    flows = read_.filter(flowing)
+        return read, 0, 0
+    flows = read.filter(flowing)
     lost = pc.sum(pc.equal(status, "SKIPDATA")).as_py() or 0
-    return flows, read_.num_rows - flows.num_rows - lost, lost
+    return flows, read.num_rows - flows.num_rows - lost, lost
 
 
 def _rows(flows: pa.Table, piece: Piece) -> pa.Table:

@@ -157,3 +157,46 @@ def test_flows_in_a_subscription_of_cloudwatch_are_read() -> None:
     [file] = DATA.glob("aws-envelopes/newrelic/entry_vpc_flow_logs.json")
 
     assert read(file.read_bytes()) == ("aws_vpc_flow", {"network_activity": 0}, [])
+
+
+def test_requests_at_balancers_are_read() -> None:
+    [raw] = DATA.glob("aws-alb/opensearch-catalog/raw.log")
+    [cases] = DATA.glob("aws-alb/dynatrace/*.json")
+    inputs = [case["input"] for case in json.loads(cases.read_text())]
+
+    assert read(raw.read_bytes()) == (
+        "aws_alb",
+        {"http_activity": len(raw.read_bytes().splitlines())},
+        [],
+    )
+    assert [read(line.encode()) for line in inputs] == [
+        ("aws_alb" if "app/" in line else "aws_clb", {"http_activity": 1}, []) for line in inputs
+    ]
+
+
+def test_connections_at_balancers_are_read_in_both_directions() -> None:
+    [file] = DATA.glob("aws-nlb/otel/*.log")
+
+    assert read(file.read_bytes()) == ("aws_nlb", {"network_activity": 2}, [])
+
+
+def test_requests_at_firewalls_are_read() -> None:
+    [raw] = DATA.glob("aws-waf/opensearch-catalog/raw.log")
+    [cases] = DATA.glob("aws-waf/dynatrace/*.json")
+    inputs = [case["input"] for case in json.loads(cases.read_text())]
+    [examples] = DATA.glob("aws-waf/panther-analysis/*.jsonl")
+
+    for content in (raw.read_bytes(), lines(inputs), examples.read_bytes()):
+        count = len(content.splitlines())
+        assert read(content) == ("aws_waf", {"http_activity": count}, [])
+
+
+def test_questions_are_read() -> None:
+    [file] = DATA.glob("aws-route53-resolver/panther-analysis/*.jsonl")
+    questions = [line for line in file.read_bytes().splitlines() if b'"query_timestamp"' in line]
+
+    assert read(b"\n".join(questions)) == (
+        "aws_route53_resolver",
+        {"dns_activity": len(questions)},
+        [],
+    )
