@@ -128,6 +128,8 @@ def _write(root: Path, given: Given, blob: Blob, seen: Seen | None) -> Written:
             for parsed in reading:
                 written.add(parsed)
             written.source, written.consumed = reading.source, resumed_at + reading.consumed
+            if reading.unfinished and not blob.grows:
+                written.problem = f"byte {reading.consumed} unpacked: {reading.unfinished}"
     except Unreadable as error:
         written.problem = str(error).removeprefix(f"{blob.name}: ")
     except FiredoorError as error:

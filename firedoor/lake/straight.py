@@ -70,10 +70,14 @@ def _read(blob: Blob, given: Given, wanted: Columns, take: Callable[[Parsed], No
     refused, reason = 0, ""
     try:
         with collecting.open_(blob, 0) as stream:
-            for parsed in Reading(stream, given.place(blob), source=given.source, wanted=wanted):
+            reading = Reading(stream, given.place(blob), source=given.source, wanted=wanted)
+            for parsed in reading:
                 take(parsed)
                 refused += len(parsed.refused)
                 reason = reason or (parsed.refused[0].reason if parsed.refused else "")
     except FiredoorError as error:
         return [str(error)]
-    return [f"{blob.name}: {refused} lines left out: {reason}"] if refused else []
+    problems = [f"{blob.name}: {refused} lines left out: {reason}"] if refused else []
+    if reading.unfinished and not blob.grows:
+        problems.append(f"{blob.name}: byte {reading.consumed} unpacked: {reading.unfinished}")
+    return problems

@@ -126,6 +126,20 @@ def test_truncated_gzip_is_named_and_the_others_go_on(store: Store, flows: Flows
     assert (seen["b.log.gz"].problem, seen["b.log.gz"].rows) == ("", 4)
 
 
+def test_document_that_is_cut_is_named(store: Store, flows: Flows) -> None:
+    folder = flows("b.log").parent
+    entry = {
+        "logName": "projects/example-project/logs/dns.googleapis.com%2Fdns_queries",
+        "timestamp": "2026-05-29T12:00:00Z", "jsonPayload": {"queryName": "example.com."},
+    }  # fmt: skip
+    (folder / "a.json").write_text(json.dumps([entry, entry])[:-20])
+
+    seen = {Path(one.name).name: one for one in read(store, folder)}
+
+    assert seen["a.json"].rows == 1
+    assert seen["a.json"].problem.endswith("unpacked: it ends within a record")
+
+
 def test_folder_of_many_formats_is_read_each_in_its_own(store: Store, flows: Flows) -> None:
     flows("a.log", 2)
     call = {
