@@ -28,7 +28,9 @@ TYPES: Final = {
 
 NOTHING: Final = (None, "", "-")
 LAST_PORT: Final = 65535
+LARGEST: Final = (1 << 63) - 1
 
+Text = str | None
 Number = int | float | str | None
 """A number as Azure writes it: as one, as a text, or as an empty text where there is none."""
 Getter = Callable[[Any], Any]
@@ -38,12 +40,12 @@ class Diagnostic(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
     """What the records of diagnostic settings have in common."""
 
     category: str
-    resource_id: str = ""
-    time: str = ""
+    resource_id: Text = None
+    time: Text = None
     # Application gateways have their time under one of these.
-    time_stamp: str = ""
-    timestamp: str = ""
-    location: str = ""
+    time_stamp: Text = None
+    timestamp: Text = None
+    location: Text = None
 
     def at(self) -> int:
         """Return its time; raises `ValueError` where it has none."""
@@ -78,7 +80,7 @@ def names(hostname: Getter) -> dict[str, Getter]:
     return {column: known(column) for column in _names.Name._fields}
 
 
-def first_time(*texts: str) -> int:
+def first_time(*texts: Text) -> int:
     """Return the milliseconds of the first time that is there; raises `ValueError` if none is."""
     text = next(filter(None, texts), "nothing")
     try:
@@ -88,20 +90,20 @@ def first_time(*texts: str) -> int:
 
 
 @lru_cache(maxsize=1 << 12)
-def subscription(resource_id: str) -> str | None:
+def subscription(resource_id: Text) -> str | None:
     """Return the subscription, or for Entra ID the tenant, that the id of a resource names."""
-    parts = resource_id.lower().split("/")
+    parts = (resource_id or "").lower().split("/")
     if len(parts) > 2 and parts[1] in ("subscriptions", "tenants"):
         return parts[2]
     return None
 
 
-def same(resource_id: str) -> str | None:
+def same(resource_id: Text) -> str | None:
     """Return an id in lower case: Azure writes one id in several ways, and takes them as one."""
-    return resource_id.lower() or None
+    return resource_id.lower() if resource_id else None
 
 
-def said(text: str) -> str | None:
+def said(text: Text) -> str | None:
     """Return a text, or None where it says that there is nothing."""
     return None if text in NOTHING else text
 
@@ -111,9 +113,12 @@ def integer(value: Number, member: str) -> int | None:
     if value in NOTHING:
         return None
     try:
-        return int(value)
-    except ValueError:
-        raise ValueError(f"{member}: expected a whole number, not {value}") from None
+        number = int(value)
+    except (ValueError, OverflowError):
+        number = LARGEST + 1
+    if abs(number) > LARGEST:
+        raise ValueError(f"{member}: expected a whole number, not {str(value)[:40]}")
+    return number
 
 
 def port(value: Number) -> int | None:
@@ -135,8 +140,9 @@ def seconds(value: Number, member: str) -> float | None:
     return round(number * 1000, 3)
 
 
-def host(text: str) -> str | None:
+def host(text: Text) -> str | None:
     """Return the name of a host in lower case, without its port."""
+    text = text or ""
     name, colon, port = text.rpartition(":")
     bare = name if colon and port.isdecimal() and not name.endswith(":") else text
     return said(bare.lower().removesuffix("."))
@@ -151,14 +157,20 @@ class Url(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 10)
-def url(text: str) -> Url:
+def url(text: Text) -> Url:
     """Return the parts of `https://host:443/path?query`, or of a path alone, as they were sent."""
+    text = text or ""
     scheme, is_whole, rest = text.partition("://")
     if not is_whole or "/" in scheme:
         scheme, rest = "", text
     before, mark, query = rest.partition("?")
     name, slash, path = before.partition("/") if scheme else ("", "", before)
     return Url(name, said(slash + path), said(query) if mark else None)
+
+
+def word(text: Text) -> str | None:
+    """Return a text in capitals."""
+    return text.upper() if text else None
 
 
 def code(value: Number, known: Mapping[int, str]) -> str | None:
@@ -168,18 +180,18 @@ def code(value: Number, known: Mapping[int, str]) -> str | None:
 
 
 @lru_cache(maxsize=1 << 14)
-def endpoint(text: str) -> tuple[str | None, int | None]:
+def endpoint(text: Text) -> tuple[str | None, int | None]:
     """Return the address and the port of `address`, `address:port` or `[address]:port`.
 
     What is no address is None.
     """
-    for address, port in _readings(text.strip()):
+    for address, port in _readings((text or "").strip()):
         if _values.address(address):
             return address, int(port) if port.isdecimal() else None
     return None, None
 
 
-def address(text: str) -> str | None:
+def address(text: Text) -> str | None:
     """Return the address of an endpoint, or None if there is none."""
     return endpoint(text)[0]
 

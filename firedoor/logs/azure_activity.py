@@ -18,7 +18,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
-from firedoor.logs._azure import Number
+from firedoor.logs._azure import Number, Text
 from firedoor.relations import API_ACTIVITY
 
 # Write, Delete and Action were the categories until 2019.
@@ -56,17 +56,17 @@ class Line(msgspec.Struct):
 class Value(msgspec.Struct, frozen=True):
     """A value that has a name in the reader's language beside it."""
 
-    value: str | None = None
+    value: Text = None
 
 
 class Record(_azure.Diagnostic, kw_only=True, frozen=True):
     """A record of diagnostic settings."""
 
     operation_name: str | Value
-    result_type: str = ""
-    result_signature: Number = ""
-    caller_ip_address: str = ""
-    tenant_id: str = ""
+    result_type: Text = None
+    result_signature: Number = None
+    caller_ip_address: Text = None
+    tenant_id: Text = None
     identity: Any = None
     properties: Any = None
 
@@ -76,14 +76,14 @@ class Answer(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
 
     event_timestamp: str
     operation_name: Value
-    category: Value = Value()
-    status: Value = Value()
-    sub_status: Value = Value()
-    resource_id: str = ""
-    subscription_id: str = ""
-    tenant_id: str | None = None
-    event_data_id: str | None = None
-    caller: str | None = None
+    category: Value | None = None
+    status: Value | None = None
+    sub_status: Value | None = None
+    resource_id: Text = None
+    subscription_id: Text = None
+    tenant_id: Text = None
+    event_data_id: Text = None
+    caller: Text = None
     claims: dict[str, Any] | None = None
     http_request: dict[str, Any] | None = None
     properties: Any = None
@@ -94,14 +94,14 @@ class Row(msgspec.Struct, rename="pascal", kw_only=True, frozen=True):
 
     time_generated: str
     operation_name_value: str
-    category_value: str = ""
-    activity_status_value: str = ""
-    activity_substatus_value: str = ""
-    resource_id: str = msgspec.field(name="_ResourceId", default="")
-    subscription_id: str = ""
-    event_data_id: str = ""
-    caller: str = ""
-    caller_ip_address: str = ""
+    category_value: Text = None
+    activity_status_value: Text = None
+    activity_substatus_value: Text = None
+    resource_id: Text = msgspec.field(name="_ResourceId", default=None)
+    subscription_id: Text = None
+    event_data_id: Text = None
+    caller: Text = None
+    caller_ip_address: Text = None
     claims: Any = None
     properties: Any = None
 
@@ -111,27 +111,27 @@ class Event:
     """What every form says."""
 
     raw: msgspec.Raw
-    time: str
+    time: Text
     category: str
     operation: str
     status: str
     substatus: str
-    resource_id: str
+    resource_id: Text
     claims: Mapping[str, Any]
     properties: Mapping[str, Any]
-    address: str
-    account: str
-    event_id: str | None = None
-    caller: str | None = None
-    region: str = ""
+    address: Text
+    account: Text
+    event_id: Text = None
+    caller: Text = None
+    region: Text = None
 
 
 COLUMNS: Final[dict[str, Any]] = {
     "source": "azure_activity",
     "time": lambda event: _azure.first_time(event.time),
-    "account": lambda event: _azure.subscription(event.resource_id) or event.account.lower(),
+    "account": lambda event: _azure.subscription(event.resource_id) or _azure.same(event.account),
     "region": lambda event: event.region,
-    "event_id": lambda event: event.event_id,
+    "event_id": lambda event: event.event_id or None,
     "service": lambda event: event.operation.lower().partition("/")[0] or None,
     "operation": lambda event: event.operation.lower(),
     "actor_type": lambda event: _actor_type(event),
@@ -139,9 +139,7 @@ COLUMNS: Final[dict[str, Any]] = {
     "actor_id": lambda event: _word(event.claims.get(f"{ENTRA}objectidentifier")),
     "actor_account": lambda event: _word(event.claims.get(f"{ENTRA}tenantid")),
     "credential": lambda event: _word(event.claims.get("uti")),
-    "src_ip": lambda event: _azure.address(
-        event.address or _word(event.claims.get("ipaddr")) or ""
-    ),
+    "src_ip": lambda event: _azure.address(event.address or _word(event.claims.get("ipaddr"))),
     "status": lambda event: STATUSES.get(event.status.lower()),
     "error": lambda event: _error(event)[0],
     "message": lambda event: _error(event)[1],
@@ -206,13 +204,13 @@ def _of_record(raw: msgspec.Raw, told: Record) -> Event:
     identity, properties = _object(told.identity), _object(told.properties)
     name = told.operation_name
     # `Failed.Forbidden`, or the status of HTTP.
-    substatus = str(told.result_signature).rpartition(".")[2]
+    substatus = str(told.result_signature or "").rpartition(".")[2]
     return Event(
         raw=raw,
         time=told.time,
         category=told.category,
-        operation=name if isinstance(name, str) else name.value or "",
-        status=told.result_type,
+        operation=name if isinstance(name, str) else _value(name),
+        status=told.result_type or "",
         substatus=substatus,
         resource_id=told.resource_id,
         claims=_object(identity.get("claims")),
@@ -230,15 +228,15 @@ def _of_answer(raw: msgspec.Raw, told: Answer) -> Event:
     return Event(
         raw=raw,
         time=told.event_timestamp,
-        category=told.category.value or "",
-        operation=told.operation_name.value or "",
-        status=told.status.value or "",
-        substatus=told.sub_status.value or "",
+        category=_value(told.category),
+        operation=_value(told.operation_name),
+        status=_value(told.status),
+        substatus=_value(told.sub_status),
         resource_id=told.resource_id,
         claims=told.claims or {},
         properties=_object(told.properties),
-        address=_word(request.get("clientIpAddress") or request.get("client_ip_address")) or "",
-        account=told.subscription_id or told.tenant_id or "",
+        address=_word(request.get("clientIpAddress") or request.get("client_ip_address")),
+        account=told.subscription_id or told.tenant_id,
         event_id=told.event_data_id,
         caller=told.caller,
     )
@@ -248,18 +246,22 @@ def _of_row(raw: msgspec.Raw, told: Row) -> Event:
     return Event(
         raw=raw,
         time=told.time_generated,
-        category=told.category_value,
+        category=told.category_value or "",
         operation=told.operation_name_value,
-        status=told.activity_status_value,
-        substatus=told.activity_substatus_value,
+        status=told.activity_status_value or "",
+        substatus=told.activity_substatus_value or "",
         resource_id=told.resource_id,
         claims=_object(told.claims),
         properties=_object(told.properties),
         address=told.caller_ip_address,
         account=told.subscription_id,
-        event_id=told.event_data_id or None,
-        caller=told.caller or None,
+        event_id=told.event_data_id,
+        caller=told.caller,
     )
+
+
+def _value(named: Value | None) -> str:
+    return named.value or "" if named else ""
 
 
 def _camel(record: Mapping[str, Any]) -> dict[str, Any]:

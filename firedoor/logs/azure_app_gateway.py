@@ -11,7 +11,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
-from firedoor.logs._azure import Number
+from firedoor.logs._azure import Number, Text
 from firedoor.relations import HTTP_ACTIVITY
 
 CATEGORY: Final = "ApplicationGatewayAccessLog"
@@ -22,21 +22,21 @@ ADDED, ROUTED = "X-AzureApplicationGateway-", "SERVER-ROUTED="
 class Properties(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
     """What a record holds."""
 
-    client_ip: str = msgspec.field(name="clientIP", default="")
+    client_ip: Text = msgspec.field(name="clientIP", default=None)
     client_port: Number = None
-    http_method: str = ""
-    original_request_uri_with_args: str = ""
-    request_uri: str = ""
-    request_query: str = ""
-    user_agent: str = ""
+    http_method: Text = None
+    original_request_uri_with_args: Text = None
+    request_uri: Text = None
+    request_query: Text = None
+    user_agent: Text = None
     http_status: Number = None
     received_bytes: Number = None
     sent_bytes: Number = None
     time_taken: Number = None
-    transaction_id: str = ""
-    server_routed: str = ""
-    host: str = ""
-    original_host: str = ""
+    transaction_id: Text = None
+    server_routed: Text = None
+    host: Text = None
+    original_host: Text = None
 
 
 class Record(_azure.Diagnostic, kw_only=True, frozen=True):
@@ -90,14 +90,16 @@ SOURCE = LogSource(
 
 def _uri(told: Properties) -> tuple[str | None, str | None]:
     """Return the path and the query as they were sent, before a rule rewrote them."""
-    path, _, query = (told.original_request_uri_with_args or told.request_uri).partition("?")
-    query = query or told.request_query.partition(ADDED)[0].removesuffix("&")
+    path, _, query = (told.original_request_uri_with_args or told.request_uri or "").partition("?")
+    query = query or (told.request_query or "").partition(ADDED)[0].removesuffix("&")
     return _azure.said(path), _azure.said(query)
 
 
 def _server(told: Properties) -> str:
     """Return who served a request, which version 1 tells in the query."""
-    return told.server_routed or told.request_query.partition(ROUTED)[2].partition("&")[0]
+    if told.server_routed:
+        return told.server_routed
+    return (told.request_query or "").partition(ROUTED)[2].partition("&")[0]
 
 
 def _duration(told: Properties) -> float | None:

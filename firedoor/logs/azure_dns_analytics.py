@@ -11,7 +11,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
-from firedoor.logs._azure import Number
+from firedoor.logs._azure import Number, Text
 from firedoor.relations import DNS_ACTIVITY
 
 TABLE: Final = "DnsEvents"
@@ -23,25 +23,25 @@ class Row(msgspec.Struct, rename="pascal", kw_only=True, frozen=True):
 
     time_generated: str
     sub_type: str
-    computer: str = ""
-    client_ip: str = msgspec.field(name="ClientIP", default="")
-    name: str = ""
+    computer: Text = None
+    client_ip: Text = msgspec.field(name="ClientIP", default=None)
+    name: Text = None
     query_type: Number = None
     result_code: Number = None
-    ip_addresses: str = msgspec.field(name="IPAddresses", default="")
-    resource_id: str = msgspec.field(name="_ResourceId", default="")
-    subscription_id: str = msgspec.field(name="_SubscriptionId", default="")
+    ip_addresses: Text = msgspec.field(name="IPAddresses", default=None)
+    resource_id: Text = msgspec.field(name="_ResourceId", default=None)
+    subscription_id: Text = msgspec.field(name="_SubscriptionId", default=None)
 
 
 COLUMNS: Final[dict[str, Any]] = {
     "source": "azure_dns_analytics",
     "time": lambda row: _azure.first_time(row.time_generated),
-    "account": lambda row: row.subscription_id.lower() or _azure.subscription(row.resource_id),
+    "account": lambda row: _azure.same(row.subscription_id) or _azure.subscription(row.resource_id),
     "resource": lambda row: _azure.same(row.resource_id or row.computer),
     "src_ip": lambda row: _azure.address(row.client_ip),
     "type": lambda row: _azure.code(row.query_type, _azure.TYPES),
     "rcode": lambda row: _azure.code(row.result_code, _azure.RCODES),
-    "answers": lambda row: row.ip_addresses.replace(" ", "") or None,
+    "answers": lambda row: (row.ip_addresses or "").replace(" ", "") or None,
     **_azure.names(lambda row: row.name),
 }
 

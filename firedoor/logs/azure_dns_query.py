@@ -11,7 +11,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
-from firedoor.logs._azure import Number
+from firedoor.logs._azure import Number, Text
 from firedoor.relations import DNS_ACTIVITY
 
 CATEGORY, TABLE = "DnsResponse", "DNSQueryLogs"
@@ -28,43 +28,45 @@ ACTIONS: Final = {
 class Properties(msgspec.Struct, kw_only=True, frozen=True):
     """A question in a record."""
 
-    region: str = ""
-    virtual_network_id: str = msgspec.field(name="vnet_id", default="")
-    query_name: str = ""
+    region: Text = None
+    virtual_network_id: Text = msgspec.field(name="vnet_id", default=None)
+    query_name: Text = None
     query_type: Number = None
     response_code: Number = None
     answer: Any = None
-    source_ip_address: str = msgspec.field(name="srcipaddr", default="")
+    source_ip_address: Text = msgspec.field(name="srcipaddr", default=None)
     source_port: Number = msgspec.field(name="srcport", default=None)
-    transport: str = ""
-    resolver_policy_id: str = msgspec.field(name="resolverpolicy_id", default="")
-    resolver_policy_rule_action: str = msgspec.field(name="resolverpolicy_rule_action", default="")
-    resolver_policy_domain_list_id: str = msgspec.field(
-        name="resolverpolicy_domain_list_id", default=""
+    transport: Text = None
+    resolver_policy_id: Text = msgspec.field(name="resolverpolicy_id", default=None)
+    resolver_policy_rule_action: Text = msgspec.field(
+        name="resolverpolicy_rule_action", default=None
+    )
+    resolver_policy_domain_list_id: Text = msgspec.field(
+        name="resolverpolicy_domain_list_id", default=None
     )
 
 
 class Record(msgspec.Struct, rename="pascal", kw_only=True, frozen=True):
     """A record of diagnostic settings, or a row of the table, which holds the question itself."""
 
-    category: str = msgspec.field(name="category", default="")
-    time: str = msgspec.field(name="time", default="")
-    resource_id: str = msgspec.field(name="resourceId", default="")
+    category: Text = msgspec.field(name="category", default=None)
+    time: Text = msgspec.field(name="time", default=None)
+    resource_id: Text = msgspec.field(name="resourceId", default=None)
     properties: Properties | None = msgspec.field(name="properties", default=None)
-    time_generated: str = ""
-    row_resource_id: str = msgspec.field(name="_ResourceId", default="")
-    region: str = ""
-    virtual_network_id: str = ""
-    query_name: str = ""
+    time_generated: Text = None
+    row_resource_id: Text = msgspec.field(name="_ResourceId", default=None)
+    region: Text = None
+    virtual_network_id: Text = None
+    query_name: Text = None
     query_type: Number = None
     response_code: Number = None
     answer: Any = None
-    source_ip_address: str = ""
+    source_ip_address: Text = None
     source_port: Number = None
-    transport: str = ""
-    resolver_policy_id: str = ""
-    resolver_policy_rule_action: str = ""
-    resolver_policy_domain_list_id: str = ""
+    transport: Text = None
+    resolver_policy_id: Text = None
+    resolver_policy_rule_action: Text = None
+    resolver_policy_domain_list_id: Text = None
 
 
 COLUMNS: Final[dict[str, Any]] = {
@@ -78,8 +80,8 @@ COLUMNS: Final[dict[str, Any]] = {
     "type": lambda row: _azure.code(row[1].query_type, _azure.TYPES),
     "rcode": lambda row: _azure.code(row[1].response_code, _azure.RCODES),
     "answers": lambda row: _answers(row[1].answer),
-    "protocol": lambda row: row[1].transport.upper() or None,
-    "action": lambda row: ACTIONS.get(row[1].resolver_policy_rule_action.lower()),
+    "protocol": lambda row: _azure.word(row[1].transport),
+    "action": lambda row: ACTIONS.get(_azure.same(row[1].resolver_policy_rule_action) or ""),
     "rule": lambda row: _rule(row[1]),
     "network": lambda row: _azure.same(row[1].virtual_network_id),
     **_azure.names(lambda row: row[1].query_name),
@@ -116,17 +118,22 @@ def _queries(record: Record) -> Iterator[tuple[Record, Any]]:
 
 def _rule(query: Any) -> str | None:
     """Return the list of names that decided, or the policy where none is told."""
-    if query.resolver_policy_rule_action.lower() == NO_MATCH:
+    if _azure.same(query.resolver_policy_rule_action) == NO_MATCH:
         return None
     return _azure.same(query.resolver_policy_domain_list_id or query.resolver_policy_id)
 
 
 def _answers(answers: Any) -> str | None:
     """Return the data of answers, which a table holds as a text of JSON."""
-    if isinstance(answers, str):
-        answers = msgspec.json.decode(answers) if answers else []
-    return ",".join(str(answer["RData"]) for answer in answers or []) or None
+    if isinstance(answers, str) and answers:
+        try:
+            answers = msgspec.json.decode(answers)
+        except msgspec.DecodeError:
+            raise ValueError(f"Answer: expected JSON, not {answers[:40]}") from None
+    listed = answers if isinstance(answers, list) else []
+    told = [answer.get("RData") for answer in listed if isinstance(answer, dict)]
+    return ",".join(str(data) for data in told if data) or None
 
 
-def _resource(record: Record) -> str:
+def _resource(record: Record) -> Text:
     return record.resource_id or record.row_resource_id

@@ -12,7 +12,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
-from firedoor.logs._azure import Number
+from firedoor.logs._azure import Number, Text
 from firedoor.relations import DNS_ACTIVITY
 
 TEXT, STRUCTURED = "AzureFirewallDnsProxy", "AZFWDnsQuery"
@@ -27,30 +27,30 @@ ERROR: Final = re.compile(r"\s*Error: ")
 class Query(msgspec.Struct, rename="pascal", kw_only=True, frozen=True):
     """A question."""
 
-    source_ip: str = ""
+    source_ip: Text = None
     source_port: Number = None
-    query_name: str = ""
-    query_type: str = ""
-    response_code: str = ""
-    protocol: str = ""
+    query_name: Text = None
+    query_type: Text = None
+    response_code: Text = None
+    protocol: Text = None
 
 
 class Properties(Query, frozen=True):
     """What a record holds: a text, or a question."""
 
-    msg: str = msgspec.field(name="msg", default="")
+    msg: Text = msgspec.field(name="msg", default=None)
 
 
 class Record(Query, kw_only=True, frozen=True):
     """A record of diagnostic settings, or a row of the table `AZFWDnsQuery`."""
 
-    category: str = msgspec.field(name="category", default="")
-    time: str = msgspec.field(name="time", default="")
-    resource_id: str = msgspec.field(name="resourceId", default="")
+    category: Text = msgspec.field(name="category", default=None)
+    time: Text = msgspec.field(name="time", default=None)
+    resource_id: Text = msgspec.field(name="resourceId", default=None)
     properties: Properties | None = msgspec.field(name="properties", default=None)
-    table: str = msgspec.field(name="Type", default="")
-    time_generated: str = ""
-    row_resource_id: str = msgspec.field(name="_ResourceId", default="")
+    table: Text = msgspec.field(name="Type", default=None)
+    time_generated: Text = None
+    row_resource_id: Text = msgspec.field(name="_ResourceId", default=None)
 
 
 COLUMNS: Final[dict[str, Any]] = {
@@ -62,7 +62,7 @@ COLUMNS: Final[dict[str, Any]] = {
     "src_port": lambda row: _azure.port(row[1].source_port),
     "type": lambda row: _azure.code(row[1].query_type, _azure.TYPES),
     "rcode": lambda row: _azure.code(row[1].response_code, _azure.RCODES),
-    "protocol": lambda row: row[1].protocol.upper() or None,
+    "protocol": lambda row: _azure.word(row[1].protocol),
     **_azure.names(lambda row: row[1].query_name),
 }
 
@@ -94,8 +94,8 @@ def _queries(record: Record) -> Iterator[tuple[Record, Query]]:
         raise ValueError(f"category: expected {TEXT} or {STRUCTURED}, with properties")
     elif record.category == STRUCTURED:
         yield record, record.properties
-    elif not ERROR.match(record.properties.msg):
-        yield record, _of_text(record.properties.msg)
+    elif not ERROR.match(record.properties.msg or ""):
+        yield record, _of_text(record.properties.msg or "")
 
 
 def _of_text(text: str) -> Query:
@@ -104,7 +104,7 @@ def _of_text(text: str) -> Query:
         raise ValueError("properties.msg: expected DNS Request: CLIENT - ID TYPE CLASS NAME ...")
     address, port = _azure.endpoint(found["client"])
     return Query(
-        source_ip=address or "",
+        source_ip=address,
         source_port=port,
         query_name=found["name"],
         query_type=found["type"],
@@ -113,5 +113,5 @@ def _of_text(text: str) -> Query:
     )
 
 
-def _resource(record: Record) -> str:
+def _resource(record: Record) -> Text:
     return record.resource_id or record.row_resource_id

@@ -12,7 +12,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
-from firedoor.logs._azure import Number
+from firedoor.logs._azure import Number, Text
 from firedoor.relations import HTTP_ACTIVITY
 
 CATEGORIES: Final = ("FrontDoorAccessLog", "FrontdoorAccessLog")
@@ -21,21 +21,21 @@ CATEGORIES: Final = ("FrontDoorAccessLog", "FrontdoorAccessLog")
 class Properties(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
     """What a record holds."""
 
-    tracking_reference: str = ""
-    http_method: str = ""
-    request_uri: str = ""
+    tracking_reference: Text = None
+    http_method: Text = None
+    request_uri: Text = None
     request_bytes: Number = None
     response_bytes: Number = None
-    user_agent: str = ""
-    client_ip: str = ""
+    user_agent: Text = None
+    client_ip: Text = None
     client_port: Number = None
-    client_country: str = ""
-    client_fingerprint: str = msgspec.field(name="clientJA4FingerPrint", default="")
+    client_country: Text = None
+    client_fingerprint: Text = msgspec.field(name="clientJA4FingerPrint", default=None)
     time_taken: Number = None
     http_status_code: Number = None
-    host_name: str = ""
-    origin_ip: str = ""
-    is_received_from_client: bool | str = True
+    host_name: Text = None
+    origin_ip: Text = None
+    is_received_from_client: bool | str | None = True
 
 
 class Record(_azure.Diagnostic, kw_only=True, frozen=True):
@@ -96,6 +96,6 @@ def _requests(record: Record) -> Iterator[Record]:
         yield record
 
 
-def _country(text: str) -> str | None:
+def _country(text: Text) -> str | None:
     """Return a country that is given by its two letters, and not by its name."""
-    return text.upper() if len(text) == 2 else None
+    return text.upper() if text and len(text) == 2 else None

@@ -12,6 +12,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure, _azure_flows
+from firedoor.logs._azure import Text
 from firedoor.relations import NETWORK_ACTIVITY
 
 LACKING_IN_VERSION_1: Final = ",,,,,"
@@ -31,14 +32,14 @@ MEANING: Final = _azure_flows.Meaning(
 class Flows(msgspec.Struct, rename="camel"):
     """What passed one network interface."""
 
-    mac: str = ""
+    mac: Text = None
     flow_tuples: list[str] = []
 
 
 class Rule(msgspec.Struct, rename="camel"):
     """What one rule decided."""
 
-    rule: str = ""
+    rule: Text = None
     flows: list[Flows] = []
 
 

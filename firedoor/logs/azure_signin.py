@@ -11,7 +11,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
-from firedoor.logs._azure import Number
+from firedoor.logs._azure import Number, Text
 from firedoor.relations import AUTHENTICATION
 
 CATEGORIES: Final = {
@@ -30,26 +30,26 @@ class Status(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
     """How it went."""
 
     error_code: Number = None
-    failure_reason: str | None = None
+    failure_reason: Text = None
 
 
 class Properties(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
     """What a record holds."""
 
-    id: str | None = None
-    created_date_time: str | None = None
-    user_principal_name: str | None = None
-    user_id: str | None = None
-    user_type: str | None = None
-    service_principal_name: str | None = None
-    service_principal_id: str | None = None
-    app_display_name: str | None = None
-    resource_display_name: str | None = None
-    resource_tenant_id: str | None = None
-    ip_address: str | None = None
-    user_agent: str | None = None
-    authentication_requirement: str | None = None
-    status: Status = Status()
+    id: Text = None
+    created_date_time: Text = None
+    user_principal_name: Text = None
+    user_id: Text = None
+    user_type: Text = None
+    service_principal_name: Text = None
+    service_principal_id: Text = None
+    app_display_name: Text = None
+    resource_display_name: Text = None
+    resource_tenant_id: Text = None
+    ip_address: Text = None
+    user_agent: Text = None
+    authentication_requirement: Text = None
+    status: Status | None = None
 
 
 class Record(_azure.Diagnostic, kw_only=True, frozen=True):
@@ -62,18 +62,18 @@ class Record(_azure.Diagnostic, kw_only=True, frozen=True):
         "ManagedIdentitySignInLogs",
         "ADFSSignInLogs",
     ]
-    tenant_id: str | None = None
-    caller_ip_address: str | None = None
+    tenant_id: Text = None
+    caller_ip_address: Text = None
     identity: Any = None
     result_type: Number = None
-    result_description: str | None = None
+    result_description: Text = None
     properties: Properties = Properties()
 
 
 COLUMNS: Final[dict[str, Any]] = {
     "source": "azure_signin",
     "activity": "Logon",
-    "time": lambda row: _azure.first_time(row.properties.created_date_time or "", row.time),
+    "time": lambda row: _azure.first_time(row.properties.created_date_time, row.time),
     "account": lambda row: (
         _azure.subscription(row.resource_id) or row.tenant_id or row.properties.resource_tenant_id
     ),
@@ -86,7 +86,7 @@ COLUMNS: Final[dict[str, Any]] = {
         or (row.identity if isinstance(row.identity, str) else None)
     ),
     "user_id": lambda row: row.properties.user_id or row.properties.service_principal_id,
-    "src_ip": lambda row: _azure.address(row.properties.ip_address or row.caller_ip_address or ""),
+    "src_ip": lambda row: _azure.address(row.properties.ip_address or row.caller_ip_address),
     "user_agent": lambda row: row.properties.user_agent or None,
     "status": lambda row: SUCCESS if _succeeded(row) else FAILURE,
     "message": lambda row: None if _succeeded(row) else _why(row),
@@ -115,7 +115,8 @@ SOURCE = LogSource(
 
 def _code(record: Record) -> str:
     """Return the code of what happened; raises `ValueError` where there is none."""
-    for code in (record.properties.status.error_code, record.result_type):
+    status = record.properties.status or Status()
+    for code in (status.error_code, record.result_type):
         if code not in (None, ""):
             return str(code)
     raise ValueError("properties.status.errorCode: expected a code")
@@ -127,7 +128,8 @@ def _succeeded(record: Record) -> bool:
 
 def _why(record: Record) -> str:
     """Return why a sign-in failed: the code, by which it is looked for, and what it says."""
-    said = record.properties.status.failure_reason or record.result_description
+    status = record.properties.status or Status()
+    said = status.failure_reason or record.result_description
     return f"{_code(record)}: {said}" if said else _code(record)
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure, _azure_flows
+from firedoor.logs._azure import Text
 from firedoor.relations import NETWORK_ACTIVITY
 
 NETWORK, NIC = "/virtualnetworks/", "/networkinterfaces/"
@@ -31,7 +32,7 @@ MEANING: Final = _azure_flows.Meaning(
 class Rule(msgspec.Struct, rename="camel"):
     """What one rule decided."""
 
-    rule: str = ""
+    rule: Text = None
     flow_tuples: list[str] = []
 
 
@@ -53,7 +54,7 @@ class Record(msgspec.Struct, rename="camel"):
     category: Literal["FlowLogFlowEvent"]
     target: str = msgspec.field(name="targetResourceID")
     flow_records: FlowRecords
-    mac_address: str = ""
+    mac_address: Text = None
 
 
 def recognises(sample: Sample) -> bool:

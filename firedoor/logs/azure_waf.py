@@ -12,7 +12,7 @@ import msgspec
 
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
-from firedoor.logs._azure import Number
+from firedoor.logs._azure import Number, Text
 from firedoor.relations import HTTP_ACTIVITY
 
 CATEGORIES: Final = (
@@ -36,18 +36,18 @@ ACTIONS: Final = {
 class Properties(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
     """What a record holds: Application Gateway writes clientIp, and Front Door clientIP."""
 
-    client_ip: str = ""
-    front_door_client_ip: str = msgspec.field(name="clientIP", default="")
+    client_ip: Text = None
+    front_door_client_ip: Text = msgspec.field(name="clientIP", default=None)
     client_port: Number = None
-    request_uri: str = ""
-    action: str = ""
-    rule_id: str = ""
-    rule_name: str = ""
-    hostname: str = ""
-    host: str = ""
-    transaction_id: str = ""
-    tracking_reference: str = ""
-    policy_mode: str = ""
+    request_uri: Text = None
+    action: Text = None
+    rule_id: Text = None
+    rule_name: Text = None
+    hostname: Text = None
+    host: Text = None
+    transaction_id: Text = None
+    tracking_reference: Text = None
+    policy_mode: Text = None
 
 
 class Record(_azure.Diagnostic, kw_only=True, frozen=True):
@@ -106,6 +106,6 @@ SOURCE = LogSource(
 
 
 def _action(told: Properties) -> str:
-    if told.policy_mode.lower() == "detection":
+    if _azure.same(told.policy_mode) == "detection":
         return OBSERVED
-    return ACTIONS.get(told.action.lower(), OBSERVED)
+    return ACTIONS.get(_azure.same(told.action) or "", OBSERVED)

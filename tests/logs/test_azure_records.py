@@ -66,6 +66,25 @@ def test_record_that_is_damaged_is_refused_by_its_member(
     assert [one[: len(reason)] for one in refused] == [reason]
 
 
+@pytest.mark.parametrize(
+    ("record", "members"),
+    [
+        (CALL, ["location", "callerIpAddress", "identity", "properties", "tenantId", "resourceId"]),
+        (SIGNIN, ["location", "callerIpAddress", "resourceId", "tenantId", "identity"]),
+    ],
+    ids=["call", "login"],
+)
+def test_member_that_is_null_is_as_if_it_were_not_there(
+    record: dict[str, Any], members: list[str]
+) -> None:
+    expected, _ = read(record)
+
+    rows, refused = read(record | dict.fromkeys(members))
+
+    assert refused == []
+    assert [row | {"raw": ""} for row in rows] == [row | {"raw": ""} for row in expected]
+
+
 def test_account_that_no_record_tells_is_that_of_the_place() -> None:
     rows, _ = read(SIGNIN, CALL)
 
