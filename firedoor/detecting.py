@@ -276,4 +276,5 @@ def _table(name: str, rows: list[Mapping[str, Any]]) -> pa.Table:
     if unknown := given - {column.name for column in relation.columns}:
         raise BadInput(name, ", ".join(sorted(unknown)), "expected columns of the relation")
     columns = {column: pa.array([row.get(column) for row in rows]) for column in sorted(given)}
+    columns = {name: values for name, values in columns.items() if values.null_count < len(rows)}
     return table(relation, len(rows), columns, Piece(Place(name)))

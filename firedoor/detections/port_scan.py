@@ -3,13 +3,8 @@
 from datetime import timedelta
 
 from firedoor.detection import About, Detection, Example
+from firedoor.detections._examples import DENIED, each
 from firedoor.model.finding import Side
-
-PROBE = {
-    "time": 1_780_000_000_000, "cloud": "aws", "account": "123456789012", "region": "eu-central-1",
-    "src_ip": "198.51.100.7", "dst_ip": "10.0.1.5", "protocol": 6, "action": "Denied",
-    "resource": "i-0a1b2c3d4e5f60718",
-}  # fmt: skip
 
 DETECTION = Detection(
     title="Port scan of one host",
@@ -36,21 +31,33 @@ DETECTION = Detection(
     examples=(
         Example(
             "thirty ports of one host",
-            {"network_activity": tuple(PROBE | {"dst_port": port} for port in range(1, 31))},
+            {"network_activity": each(DENIED, "dst_port", range(1, 31))},
             matches=1,
         ),
         Example(
-            "one port, thirty times",
-            {"network_activity": (PROBE | {"dst_port": 443},) * 30},
+            "thirty ports of one host, over IPv6",
+            {
+                "network_activity": each(
+                    {**DENIED, "src_ip": "2001:db8::7", "dst_ip": "fd00::5"},
+                    "dst_port",
+                    range(1, 31),
+                )
+            },
+            matches=1,
+        ),
+        Example(
+            "one port fewer",
+            {"network_activity": each(DENIED, "dst_port", range(1, 30))},
+            matches=0,
+        ),
+        Example(
+            "one port, again and again",
+            {"network_activity": (DENIED,) * 1000},
             matches=0,
         ),
         Example(
             "a scanner of our own",
-            {
-                "network_activity": tuple(
-                    PROBE | {"src_ip": "10.9.9.9", "dst_port": port} for port in range(1, 31)
-                )
-            },
+            {"network_activity": each({**DENIED, "src_ip": "10.9.9.9"}, "dst_port", range(1, 31))},
             matches=0,
         ),
     ),
