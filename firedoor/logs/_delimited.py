@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import pyarrow as pa
 from pyarrow import csv
@@ -62,16 +62,18 @@ def read(lines: bytes, format_: Format, first: int = 1) -> tuple[pa.Table, list[
 
     `-` and an empty text are null. What a line has beyond the names is left out.
     """
+    if not lines.isascii():
+        # Arrow cannot even say which line is not UTF-8.
+        lines = lines.decode(errors="replace").encode()
     if not format_.checks:
         head = lines[: lines.find(b"\n")].decode(errors="replace")
         columns = max(len(_fields(head, format_) or ()), format_.fewest)
-        odd: list[str] = []
         try:
-            table = _parsed(lines, columns, format_, odd)
+            table = _parsed(lines, columns, format_)
         except pa.ArrowInvalid:
-            odd.append("a value that is not of its type")
+            return _one_by_one(lines, format_, first)
         # A quote that is not closed takes the next line with it.
-        if not odd and (not format_.quoted or table.num_rows == lines.count(b"\n")):
+        if not format_.quoted or table.num_rows == lines.count(b"\n"):
             return _completed([table], format_), []
     return _one_by_one(lines, format_, first)
 
@@ -106,7 +108,7 @@ def _one_by_one(lines: bytes, format_: Format, first: int) -> tuple[pa.Table, li
         else:
             sound.setdefault(len(fields or ()), []).append(text)
     tables = [
-        _parsed("\n".join([*texts, ""]).encode(), columns, format_, [])
+        _parsed("\n".join([*texts, ""]).encode(), columns, format_)
         for columns, texts in sound.items()
     ]
     return _completed(tables, format_), refused
@@ -145,18 +147,15 @@ def _why_not(fields: list[str] | None, format_: Format) -> str:
     return ""
 
 
-def _parsed(lines: bytes, columns: int, format_: Format, odd: list[str]) -> pa.Table:
-    """Return the columns of lines that have so many; note the lines that have not."""
-    names = [*format_.names[:columns], *(f"+{i}" for i in range(len(format_.names), columns))]
+def _parsed(lines: bytes, columns: int, format_: Format) -> pa.Table:
+    """Return the columns of lines that all have so many; raises `pa.ArrowInvalid`."""
+    names: list[str] = []
+    for number in range(columns):
+        known = format_.names[number] if number < len(format_.names) else ""
+        names.append(known if known and known not in names else f"+{number}")
     types = {name: format_.types[name] for name in names if name in format_.types}
-
     if format_.quoted and b"\\" in lines:
         lines = BACKSLASH.sub(rb"\\\\", lines)
-
-    def note(row: Any) -> str:
-        odd.append(row.text)
-        return "skip"
-
     return csv.read_csv(
         io.BytesIO(lines),
         # One thread: what reads many objects at once has a thread for each.
@@ -166,7 +165,6 @@ def _parsed(lines: bytes, columns: int, format_: Format, odd: list[str]) -> pa.T
             quote_char='"' if format_.quoted else False,
             escape_char="\\" if format_.quoted else False,
             double_quote=False,
-            invalid_row_handler=note,
         ),
         csv.ConvertOptions(
             column_types=types,
@@ -179,9 +177,8 @@ def _parsed(lines: bytes, columns: int, format_: Format, odd: list[str]) -> pa.T
 
 def _completed(tables: Iterable[pa.Table], format_: Format) -> pa.Table:
     """Return one table of all; what not all of them have is null where it is missing."""
-    schema = pa.schema(
-        [(name, format_.types[name]) for name in format_.names if name in format_.types]
-    )
+    names = dict.fromkeys(name for name in format_.names if name in format_.types)
+    schema = pa.schema([(name, format_.types[name]) for name in names])
     empty = pa.table([pa.array([], type_) for type_ in schema.types], schema=schema)
     tables = [table for table in tables if table.num_rows]
     if len(tables) == 1 and tables[0].num_columns == len(schema):

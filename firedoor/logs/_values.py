@@ -1,5 +1,6 @@
 """Values as the logs of several clouds write them: times, addresses, addresses with ports."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ENDPOINT: Final = r"^\[?(?P<address>[0-9a-fA-F.:]+?)\]?:(?P<port>[0-9]{1,5})$"
+TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,6})?Z?", re.ASCII)
 MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -38,7 +40,9 @@ def is_address(text: str) -> bool:
 
 
 def is_time(text: str) -> bool:
-    """Tell a text that is an ISO time."""
+    """Tell an ISO time in UTC, as `times` reads it."""
+    if not TIME.fullmatch(text):
+        return False
     try:
         milliseconds(text)
     except ValueError:
@@ -57,13 +61,16 @@ def times(texts: pa.Array) -> pa.Array:
 
 def endpoints(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Return addresses and ports of `192.0.2.1:80` or `[2001:db8::1]:80`, null of anything else."""
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    if pa.types.is_dictionary(texts.type):
+        hosts, ports = endpoints(texts.dictionary)
+        return hosts.take(texts.indices), ports.take(texts.indices)
     found = pc.extract_regex(texts, ENDPOINT)
-    hosts, ports = (pc.struct_field(found, name) for name in ("address", "port"))
-    hosts = hosts.dictionary_encode()
-    if isinstance(hosts, pa.ChunkedArray):
-        hosts = hosts.combine_chunks()
+    hosts = pc.struct_field(found, "address").dictionary_encode()
     known = pa.array([address(host) for host in hosts.dictionary.to_pylist()], pa.string())
-    return known.take(hosts.indices).dictionary_encode(), ports.cast(pa.int32())
+    addresses = known.take(hosts.indices).dictionary_encode()
+    return addresses, pc.struct_field(found, "port").cast(pa.int32())
 
 
 @lru_cache(maxsize=1 << 14)

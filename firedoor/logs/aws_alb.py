@@ -25,7 +25,7 @@ FORMAT: Final = Format(
         "conn_trace_id",
     ),
     {
-        "time": TEXT, "elb": WORD, "client": TEXT, "target": TEXT, "request_time": REAL,
+        "time": TEXT, "elb": WORD, "client": TEXT, "target": WORD, "request_time": REAL,
         "target_time": REAL, "response_time": REAL, "status": SMALL, "received": NUMBER,
         "sent": NUMBER, "request": WORD, "user_agent": WORD, "target_group": WORD,
         "trace_id": TEXT, "priority": WORD, "actions": WORD,

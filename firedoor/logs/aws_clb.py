@@ -22,7 +22,7 @@ FORMAT: Final = Format(
         "protocol",
     ),
     {
-        "time": TEXT, "elb": WORD, "client": TEXT, "backend": TEXT, "request_time": REAL,
+        "time": TEXT, "elb": WORD, "client": TEXT, "backend": WORD, "request_time": REAL,
         "backend_time": REAL, "response_time": REAL, "status": SMALL, "received": NUMBER,
         "sent": NUMBER, "request": WORD, "user_agent": WORD,
     },

@@ -23,7 +23,7 @@ FORMAT: Final = Format(
         "protocol", "group", "domain", "alpn_fe", "alpn_be", "alpn_client", "created",
     ),
     {
-        "time": TEXT, "elb": WORD, "client": TEXT, "destination": TEXT, "received": NUMBER,
+        "time": TEXT, "elb": WORD, "client": TEXT, "destination": WORD, "received": NUMBER,
         "sent": NUMBER, "certificate": WORD, "created": TEXT,
     },
     least=16,

@@ -138,7 +138,7 @@ def _parts(names: tuple[str, ...], piece: Piece) -> Iterator[tuple[tuple[str, ..
         lines = piece.lines[begin : within.start()]
         yield names, lines, first
         begin, first = within.end() + 1, first + lines.count(b"\n") + 1
-        names = _named(within[0].decode())
+        names = _named(within[0].decode(errors="replace"))
     yield names, piece.lines[begin:], first
 
 
