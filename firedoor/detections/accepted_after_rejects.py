@@ -23,12 +23,12 @@ DETECTION = Detection(
     params={"rejects": 20},
     sql="""
         WITH refused AS (
-            SELECT cloud, account, region, src_key, dst_key, dst_port, protocol,
-                   count(*) AS rejects, min(time) AS first_seen, max(time) AS refused_last
+            SELECT cloud, coalesce(account, '') AS account, region, src_key, dst_key, dst_port,
+                   protocol, count(*) AS rejects, min(time) AS first_seen, max(time) AS refused_last
             FROM network_activity
             WHERE time >= :since AND time < :until
               AND action = 'Denied' AND NOT src_inside AND dst_inside
-            GROUP BY cloud, account, region, src_key, dst_key, dst_port, protocol
+            GROUP BY cloud, coalesce(account, ''), region, src_key, dst_key, dst_port, protocol
             HAVING count(*) >= :rejects
         )
         SELECT r.cloud, r.account, r.region, max(n.resource) AS resource,
@@ -38,7 +38,8 @@ DETECTION = Detection(
         FROM network_activity AS n
         JOIN refused AS r
           ON n.src_key = r.src_key AND n.dst_key = r.dst_key AND n.dst_port = r.dst_port
-         AND n.protocol = r.protocol AND n.account = r.account AND n.cloud = r.cloud
+         AND n.protocol = r.protocol AND n.cloud = r.cloud
+         AND coalesce(n.account, '') = r.account
         WHERE n.time >= :since AND n.time < :until
           AND n.action = 'Allowed' AND n.time > r.refused_last
         GROUP BY r.cloud, r.account, r.region, r.src_key, r.dst_key, r.dst_port, r.rejects,

@@ -40,19 +40,17 @@ DETECTION = Detection(
     side=Side.ACTOR,
     window=timedelta(days=1),
     params={"connections": 24, "variation": 0.25, "gap": 10_000, "hosts": 3, "bytes": 100_000},
-    # Whom few connections were made with is left out before any sorting. An hour more or less does
-    # not matter, and flows of one connection are one: they are logged each minute, like a clock.
+    # Pairs of few flows are left out before any sorting. Flows of one connection are one: they are
+    # logged each minute, like a clock.
     sql="""
         WITH pairs AS (
-            SELECT account, src_key, dst_key, dst_port, count(*) AS flows
+            SELECT src_key, dst_key, dst_port
             FROM network_activity
             WHERE time >= :since AND time < :until AND src_inside AND NOT dst_inside
-              AND coalesce(action, 'Allowed') = 'Allowed' AND protocol IN (6, 17)
-              AND coalesce(direction, 'Outbound') = 'Outbound'
-              AND dst_port <> 123 AND dst_port < 32768
-            GROUP BY account, src_key, dst_key, dst_port
-            HAVING count(*) >= :connections AND min(src_port) < max(src_port)
-               AND avg(bytes) <= :bytes AND max(time) - min(time) >= :connections * :gap
+              AND protocol IN (6, 17) AND dst_port <> 123 AND dst_port < 32768
+            GROUP BY src_key, dst_key, dst_port
+            HAVING count(*) >= :connections AND sum(bytes) <= count(*) * :bytes
+               AND max(time) - min(time) >= :connections * :gap
         ),
         connections AS (
             SELECT n.cloud, n.account, n.region, n.src_key, n.dst_key, n.dst_port, n.src_port,
@@ -61,8 +59,8 @@ DETECTION = Detection(
             FROM network_activity AS n
             JOIN pairs AS p
               ON n.src_key = p.src_key AND n.dst_key = p.dst_key AND n.dst_port = p.dst_port
-             AND n.account = p.account
             WHERE n.time >= :since AND n.time < :until
+              AND coalesce(n.action, 'Allowed') = 'Allowed' AND n.protocol IN (6, 17)
               AND coalesce(n.direction, 'Outbound') = 'Outbound'
             GROUP BY n.cloud, n.account, n.region, n.src_key, n.dst_key, n.dst_port, n.src_port
         ),

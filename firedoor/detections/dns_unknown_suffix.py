@@ -28,14 +28,15 @@ DETECTION = Detection(
     params={"queries": 1},
     sql="""
         WITH daily AS (
-            SELECT cloud, account, region, src_key, suffix, time >= :since AS today,
+            SELECT cloud, coalesce(account, '') AS account, region, src_key, suffix,
+                   time >= :since AS today,
                    max(resource) AS resource, max(network) AS network, min(domain) AS domain,
                    count(*) AS count, min(time) AS first_seen, max(time) AS last_seen
             FROM dns_activity
             WHERE time >= :earlier AND time < :until AND rcode = 'NOERROR'
               AND suffix NOT IN ('arpa', 'corp', 'home', 'internal', 'intranet', 'lan', 'local',
                                  'localdomain', 'localhost', 'private')
-            GROUP BY cloud, account, region, src_key, suffix, time >= :since
+            GROUP BY cloud, coalesce(account, ''), region, src_key, suffix, time >= :since
         ),
         known AS (
             SELECT cloud, account, suffix, sum(count) AS count

@@ -26,13 +26,15 @@ DETECTION = Detection(
     params={"requests": 6000, "times": 10},
     sql="""
         WITH minutes AS (
-            SELECT cloud, account, region, resource, time >= :since AS now, count(*) AS count,
+            SELECT cloud, coalesce(account, '') AS account, region, resource,
+                   time >= :since AS now, count(*) AS count,
                    count(DISTINCT src_key) AS clients,
                    count(*) FILTER (WHERE status >= 500) AS errors,
                    min(time) AS first_seen, max(time) AS last_seen
             FROM http_activity
             WHERE time >= :earlier AND time < :until AND resource IS NOT NULL
-            GROUP BY cloud, account, region, resource, time >= :since, time - time % 60000
+            GROUP BY cloud, coalesce(account, ''), region, resource, time >= :since,
+                     time - time % 60000
         ),
         before AS (
             SELECT cloud, account, region, resource, sum(count) AS count

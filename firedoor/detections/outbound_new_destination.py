@@ -24,31 +24,41 @@ DETECTION = Detection(
     window=timedelta(days=1),
     history=timedelta(days=7),
     params={"bytes": 1_000_000_000},
+    # By numbers alone first, which is many times quicker, and leaves hardly anything.
     sql="""
-        WITH much AS (
-            SELECT cloud, account, region, src_key, dst_key, max(resource) AS resource,
-                   max(interface) AS interface, sum(bytes) AS bytes, count(*) AS count,
-                   min(time) AS first_seen, max(time) AS last_seen
+        WITH pairs AS (
+            SELECT src_key, dst_key
             FROM network_activity
-            WHERE time >= :since AND time < :until
-              AND src_inside AND NOT dst_inside AND coalesce(action, 'Allowed') = 'Allowed'
-              AND coalesce(direction, 'Outbound') = 'Outbound'
-            GROUP BY cloud, account, region, src_key, dst_key
+            WHERE time >= :since AND time < :until AND src_inside AND NOT dst_inside
+            GROUP BY src_key, dst_key
             HAVING sum(bytes) > :bytes
         ),
+        much AS (
+            SELECT n.cloud, coalesce(n.account, '') AS account, n.region, n.src_key, n.dst_key,
+                   max(n.resource) AS resource, max(n.interface) AS interface,
+                   sum(n.bytes) AS bytes, count(*) AS count,
+                   min(n.time) AS first_seen, max(n.time) AS last_seen
+            FROM network_activity AS n
+            JOIN pairs AS p ON p.src_key = n.src_key AND p.dst_key = n.dst_key
+            WHERE n.time >= :since AND n.time < :until
+              AND coalesce(n.action, 'Allowed') = 'Allowed'
+              AND coalesce(n.direction, 'Outbound') = 'Outbound'
+            GROUP BY n.cloud, coalesce(n.account, ''), n.region, n.src_key, n.dst_key
+            HAVING sum(n.bytes) > :bytes
+        ),
         known AS (
-            SELECT cloud, account, dst_key, count(*) AS count
+            SELECT cloud, coalesce(account, '') AS account, dst_key, count(*) AS count
             FROM network_activity
             WHERE time >= :earlier AND time < :since
-              AND dst_key IN (SELECT dst_key FROM much)
+              AND dst_key IN (SELECT dst_key FROM pairs)
               AND src_inside AND coalesce(action, 'Allowed') = 'Allowed'
-            GROUP BY cloud, account, dst_key
+            GROUP BY cloud, coalesce(account, ''), dst_key
         ),
         kept AS (
-            SELECT cloud, account, count(*) AS count
+            SELECT cloud, coalesce(account, '') AS account, count(*) AS count
             FROM network_activity
             WHERE time >= :earlier AND time < :since
-            GROUP BY cloud, account
+            GROUP BY cloud, coalesce(account, '')
         )
         SELECT m.cloud, m.account, m.region, m.resource, m.interface, m.src_key AS local_key,
                m.dst_key AS remote_key, m.bytes, m.count, m.first_seen, m.last_seen

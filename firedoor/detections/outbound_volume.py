@@ -22,16 +22,26 @@ DETECTION = Detection(
     side=Side.ACTOR,
     window=timedelta(days=1),
     params={"bytes": 1_000_000_000},
+    # By numbers alone first, which is many times quicker, and leaves hardly anything.
     sql="""
-        SELECT cloud, account, region, max(resource) AS resource, max(interface) AS interface,
-               src_key AS local_key, dst_key AS remote_key, sum(bytes) AS bytes, count(*) AS count,
-               min(time) AS first_seen, max(time) AS last_seen
-        FROM network_activity
-        WHERE time >= :since AND time < :until
-          AND src_inside AND NOT dst_inside AND coalesce(action, 'Allowed') = 'Allowed'
-          AND coalesce(direction, 'Outbound') = 'Outbound'
-        GROUP BY cloud, account, region, src_key, dst_key
-        HAVING sum(bytes) > :bytes
+        WITH pairs AS (
+            SELECT src_key, dst_key
+            FROM network_activity
+            WHERE time >= :since AND time < :until AND src_inside AND NOT dst_inside
+            GROUP BY src_key, dst_key
+            HAVING sum(bytes) > :bytes
+        )
+        SELECT n.cloud, n.account, n.region, max(n.resource) AS resource,
+               max(n.interface) AS interface, n.src_key AS local_key, n.dst_key AS remote_key,
+               sum(n.bytes) AS bytes, count(*) AS count,
+               min(n.time) AS first_seen, max(n.time) AS last_seen
+        FROM network_activity AS n
+        JOIN pairs AS p ON p.src_key = n.src_key AND p.dst_key = n.dst_key
+        WHERE n.time >= :since AND n.time < :until
+          AND coalesce(n.action, 'Allowed') = 'Allowed'
+          AND coalesce(n.direction, 'Outbound') = 'Outbound'
+        GROUP BY n.cloud, n.account, n.region, n.src_key, n.dst_key
+        HAVING sum(n.bytes) > :bytes
     """,
     summary="{local_ip} sent {bytes:,} bytes to {remote_ip} in {count} flows",
     examples=(

@@ -26,13 +26,14 @@ DETECTION = Detection(
     params={"sources": 500, "times": 5},
     sql="""
         WITH daily AS (
-            SELECT cloud, account, dst_port, time >= :since AS today,
+            SELECT cloud, coalesce(account, '') AS account, dst_port, time >= :since AS today,
                    count(DISTINCT src_key) AS sources, count(*) AS count,
                    min(time) AS first_seen, max(time) AS last_seen
             FROM network_activity
             WHERE time >= :earlier AND time < :until
               AND action = 'Denied' AND NOT src_inside AND dst_inside
-            GROUP BY cloud, account, dst_port, time >= :since, time - time % 86400000
+            GROUP BY cloud, coalesce(account, ''), dst_port, time >= :since,
+                     time - time % 86400000
         ),
         before AS (
             SELECT cloud, account, dst_port, sum(sources) AS sources
