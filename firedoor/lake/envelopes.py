@@ -21,7 +21,7 @@ LARGEST: Final = 64 << 20
 """How much may be packed in an envelope, in bytes."""
 _WRONG: Final = (
     msgspec.MsgspecError, UnicodeDecodeError, RecursionError, binascii.Error, ValueError, EOFError,
-    OSError, isal_zlib.error,
+    LookupError, TypeError, OSError, isal_zlib.error,
 )  # fmt: skip
 
 

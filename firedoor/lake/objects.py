@@ -18,6 +18,7 @@ from firedoor.discovery import find
 from firedoor.errors import Unreadable
 from firedoor.lake import envelopes, json_stream
 from firedoor.log_source import (
+    UNFIT,
     LogSource,
     Parsed,
     Piece,
@@ -209,9 +210,9 @@ class Reading:
             piece = Piece(place, lines=lines, header=head, first=self._number, wanted=self._wanted)
             self._number += lines.count(b"\n")
             if source is not None and lines.strip():
-                parsed = source.parse(piece)
-                kept = [_cut(one) for one in parsed.refused]
-                yield Parsed(parsed.tables, kept, parsed.passed, parsed.lost)
+                for parsed in _by_halves(source, piece):
+                    kept = [_cut(one) for one in parsed.refused]
+                    yield Parsed(parsed.tables, kept, parsed.passed, parsed.lost)
 
     def _table(self, stream: BinaryIO) -> Iterator[Parsed]:
         try:
@@ -226,7 +227,7 @@ class Reading:
                 piece = Piece(self._place, table=rows, first=self._number, wanted=self._wanted)
                 self._number += rows.num_rows
                 yield source.parse(piece)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, *UNFIT) as error:
             reason = str(error).partition("\n")[0]
             raise Unreadable(self._place.name, "", f"expected Parquet: {reason}") from error
 
@@ -378,6 +379,25 @@ class _Counted:
         got = self._stream.read(size)
         self.count += len(got)
         return got
+
+
+def _by_halves(source: LogSource, piece: Piece) -> Iterator[Parsed]:
+    """Parse lines; of what a source has not foreseen, lose only the line that it is in."""
+    try:
+        parsed = source.parse(piece)
+    except UNFIT as error:
+        reason = str(error) or type(error).__name__
+    else:
+        yield parsed
+        return
+    lines = piece.lines
+    middle = lines.rfind(b"\n", 0, len(lines) // 2) + 1 or lines.find(b"\n") + 1
+    if middle >= len(lines):
+        yield Parsed(refused=[Refusal(piece.first, reason, lines.rstrip(b"\r\n"))])
+        return
+    second = piece.first + lines[:middle].count(b"\n")
+    yield from _by_halves(source, replace(piece, lines=lines[:middle]))
+    yield from _by_halves(source, replace(piece, lines=lines[middle:], first=second))
 
 
 def _first_line(lines: bytes) -> tuple[int, bytes]:

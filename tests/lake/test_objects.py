@@ -6,9 +6,11 @@ import gzip
 import io
 import json
 import lzma
+import random
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +21,7 @@ from firedoor.lake import envelopes, json_stream, objects
 from firedoor.lake.objects import Reading
 from firedoor.log_source import Place
 
+SAMPLES = Path(__file__).parents[1] / "data" / "logs"
 NSG = (
     "/SUBSCRIPTIONS/00000000-0000-0000-0000-000000000001/RESOURCEGROUPS/WEB/PROVIDERS/"
     "MICROSOFT.NETWORK/NETWORKSECURITYGROUPS/WEB-NSG"
@@ -467,6 +470,60 @@ def test_envelopes_of_nothing_that_is_known_are_unreadable() -> None:
     error = Read(text(wrapped(b"a line of something"))).error
 
     assert error == "object: expected a log that we know: name its format with --format"
+
+
+def test_line_that_is_not_text_is_refused_alone() -> None:
+    found = Read(line(1) + b"2 123456789012 \xff\xfe\n" + line(2))
+
+    assert (found.all("dst_port"), len(found.refused)) == ([1, 2], 1)
+
+
+def test_line_that_a_source_has_not_foreseen_is_refused_alone() -> None:
+    far = line(3).replace(b"1704067200", b"9" * 17)
+
+    found = Read(line(1) + line(2) + far + line(4))
+
+    assert found.all("dst_port") == [1, 2, 4]
+    assert [(number, text.strip()) for number, text in found.refused] == [(3, far.strip())]
+
+
+@pytest.mark.parametrize("event", [{}, {"id": "1"}, "text", None])
+def test_envelope_that_is_not_as_it_should_be_is_refused(event: Any) -> None:
+    damaged = {"messageType": "DATA_MESSAGE", "logEvents": [event]}
+
+    found = Read(text(entry(1), damaged, entry(2)))
+
+    assert found.all("status") == [1, 2]
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """Return an object as no log is: bytes lost, doubled, changed or thrown in."""
+    found = bytearray(content)
+    for _ in range(chance.randrange(1, 6)):
+        at = chance.randrange(len(found) + 1)
+        match chance.randrange(5):
+            case 0:
+                found[at : at + 1] = chance.randbytes(1)
+            case 1:
+                del found[at : at + chance.randrange(1, 30)]
+            case 2:
+                found[at:at] = bytes(chance.choices(b'{}[]",:\n\\0 19-', k=3))
+            case 3:
+                found = found[:at]
+            case 4:
+                start = chance.randrange(len(found) + 1)
+                found[at:at] = found[start : start + chance.randrange(1, 400)]
+    packed = gzip.compress(found) if chance.random() < 0.1 else bytes(found)
+    return packed[: chance.randrange(len(packed) + 1)] if chance.random() < 0.1 else packed
+
+
+def test_damage_of_any_kind_is_answered() -> None:
+    chance = random.Random(20260131)
+    samples = [file for file in sorted(SAMPLES.glob("*/*")) if file.suffix != ".rows"]
+
+    for _ in range(400):
+        # It does not raise what it has no answer to.
+        Read(damaged(chance.choice(samples).read_bytes(), chance))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")])
