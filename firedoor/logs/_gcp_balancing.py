@@ -7,6 +7,7 @@ https://cloud.google.com/armor/docs/request-logging name the fields.
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -202,6 +203,7 @@ def request_columns(piece: Piece, source: str) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1 << 14)
 def url(text: str) -> Url:
     """Return the parts of a URL, whatever a client has put into it."""
     parts = URL.fullmatch(text)
