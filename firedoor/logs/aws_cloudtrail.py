@@ -173,15 +173,16 @@ def _calls(record: Record) -> Sequence[Record]:
     """Return an event with its caller, unless it is an insight, or a digest that lists files."""
     if record.digest is not None or record.event_category == "Insight":
         return ()
-    for member, value in (
-        ("eventTime", record.event_time),
-        ("eventName", record.event_name),
-        ("eventSource", record.event_source),
-    ):
-        if not value:
-            raise ValueError(f"{member}: expected a text")
+    if not (record.event_time and record.event_name and record.event_source):
+        raise ValueError(f"{_missing(record)}: expected a text")
     record.who = _identity(bytes(record.user_identity))
     return (record,)
+
+
+def _missing(record: Record) -> str:
+    if not record.event_time:
+        return "eventTime"
+    return "eventSource" if record.event_name else "eventName"
 
 
 def _logins(record: Record) -> Sequence[Record]:
