@@ -53,6 +53,7 @@ READS_OF = {
     "dynamodb": ("Describe", "List"),
     "ecr": ("Describe", "List"),
     "secretsmanager": ("Describe", "List"),
+    "securityhub": ("DescribeHub", "GetEnabledStandards"),
     "sts": ("GetCallerIdentity",),
 }
 DRY_RUNS = frozenset({"ec2", "network-firewall"})

@@ -48,7 +48,8 @@ COLLECTOR = Collector(title="files and folders", takes=takes, blobs=blobs, open=
 
 def _path(url: str) -> Path:
     path = unquote(urlparse(url).path) if url.startswith("file://") else url
-    return Path(path).expanduser()
+    # One name for one file, wherever we stand.
+    return Path(path).expanduser().absolute()
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -56,7 +57,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield from _below(path)
         return
     above, _, _ = _globs.root(str(path)).rpartition("/")
-    folder = Path(above or ("/" if path.is_absolute() else "."))
+    folder = Path(above or "/")
     if not _globs.has_star(str(path)) or not folder.is_dir():
         raise BadInput("logs", str(path), "no such file or folder")
     fits = _globs.matcher(str(path))

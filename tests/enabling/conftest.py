@@ -1,0 +1,57 @@
+"""A small account in which nothing is logged yet."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+
+from firedoor.cloud.aws import Aws
+from firedoor.lab.server import ACCOUNT, REGION
+from firedoor.switch import Order
+
+BUCKET = "aws-waf-logs-example"
+
+
+class Account(NamedTuple):
+    """What there is, and the order to log it."""
+
+    order: Order
+    vpcs: list[str]
+    balancer: str
+    acl: str
+
+    def client(self, service: str) -> Any:
+        """Return a client that may do anything."""
+        return _client(service)
+
+
+@cache
+def _client(service: str) -> Any:
+    return boto3.Session().client(service, REGION)
+
+
+@pytest.fixture
+def account(aws: Aws) -> Account:
+    _client("s3").create_bucket(Bucket=BUCKET)
+    ec2 = _client("ec2")
+    ec2.create_vpc(CidrBlock="10.1.0.0/16")
+    vpcs = sorted(vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"])
+    subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:2]
+    made = _client("elbv2").create_load_balancer(Name="web", Subnets=subnets, Type="application")
+    acl = _client("wafv2").create_web_acl(
+        Name="web",
+        Scope="REGIONAL",
+        DefaultAction={"Allow": {}},
+        VisibilityConfig={
+            "SampledRequestsEnabled": False,
+            "CloudWatchMetricsEnabled": False,
+            "MetricName": "web",
+        },
+    )
+    return Account(
+        order=Order(account=ACCOUNT, region=REGION, destination=f"s3://{BUCKET}/network"),
+        vpcs=vpcs,
+        balancer=made["LoadBalancers"][0]["LoadBalancerArn"],
+        acl=acl["Summary"]["ARN"],
+    )
