@@ -238,22 +238,22 @@ def learn(metric: Metric, series: Series, spans: Iterable[Span] = ()) -> Course:
     `spans` are those of this entity.
     """
     left_out = _left_out(series, spans)
-    scaled = _scaled(metric, np.where(left_out, np.nan, series.values))
+    places = scaled(metric, np.where(left_out, np.nan, series.values))
     course = _default(metric, series, left_out)
-    for day in range(len(scaled)):
-        window = _window(scaled, day)
+    for day in range(len(places)):
+        window = _window(places, day)
         course.samples[day] = np.count_nonzero(~np.isnan(window))
         course.days[day] = np.count_nonzero(~np.isnan(window).all(axis=2))
         if course.days[day] < WARM:
             continue
         middle, below, above, tail = _fit(metric, window)
         reach = middle + max(WIDTHS * above, tail + MARGIN * _width(metric))
-        course.low[day] = _unscaled(metric, middle - BAND * below)
-        course.middle[day] = _unscaled(metric, middle)
-        course.threshold[day] = _bounded(metric, _unscaled(metric, reach), course, day)
-        high = _unscaled(metric, middle + np.maximum(BAND * above, tail))
+        course.low[day] = unscaled(metric, middle - BAND * below)
+        course.middle[day] = unscaled(metric, middle)
+        course.threshold[day] = _bounded(metric, unscaled(metric, reach), course, day)
+        high = unscaled(metric, middle + np.maximum(BAND * above, tail))
         course.high[day] = np.minimum(high, course.threshold[day])
-        scaled[day] = np.minimum(scaled[day], _scaled(metric, course.threshold[day]))
+        places[day] = np.minimum(places[day], scaled(metric, course.threshold[day]))
     return course
 
 
@@ -263,13 +263,20 @@ def told(unit: Unit, value: float | None) -> str:
         case _ if value is None:
             return "-"
         case Unit.SHARE:
-            return f"{value:.1%}".replace("%", " %")
+            return f"{round(100 * value, 1):g} %"
         case Unit.BYTES:
             for power, name in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
                 if value >= 0.9995 * 10**power:
                     return f"{value / 10**power:.3g} {name}"
             return f"{value:.0f} B"
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+    # What is counted is above 17.4 just if it is above 17.
+    return f"{int(value):,}"
+
+
+def band_of(unit: Unit, normal: Normal) -> str:
+    """Return the band of what is normal as people read it: 1 GB to 3 GB."""
+    low, high = told(unit, normal.low), told(unit, normal.high)
+    return low if low == high else f"{low} to {high}"
 
 
 def warmth(metric: Metric, normal: Normal) -> str:
@@ -284,7 +291,7 @@ def warmth(metric: Metric, normal: Normal) -> str:
 
 def lowest(metric: Metric) -> float:
     """Return the value below which no threshold of a metric ever is, whatever is learned."""
-    learned = float(_unscaled(metric, np.array(MARGIN * _width(metric))))
+    learned = float(unscaled(metric, np.array(MARGIN * _width(metric))))
     defaults = (one for one in (metric.alert, metric.alert_at_night) if one is not None)
     return min((learned, *defaults))
 
@@ -297,6 +304,23 @@ def midnight(at: datetime) -> int:
 def epoch(at: datetime) -> int:
     """Return an instant in epoch milliseconds."""
     return round(at.timestamp() * 1000)
+
+
+def scaled(metric: Metric, values: Floats) -> Floats:
+    """Return values on the scale on which those of a metric are compared."""
+    if metric.measure is Measure.SHARE:
+        angles: Floats = np.arcsin(np.sqrt(values))
+        return angles
+    logarithms: Floats = np.log1p(values / metric.scale)
+    return logarithms
+
+
+def unscaled(metric: Metric, places: Floats) -> Floats:
+    """Return values from their places on that scale."""
+    if metric.measure is Measure.SHARE:
+        share: Floats = np.sin(np.clip(places, 0, np.pi / 2)) ** 2
+        return share
+    return np.maximum(0.0, np.expm1(places) * metric.scale)
 
 
 def _left_out(series: Series, spans: Iterable[Span]) -> Flags:
@@ -329,11 +353,11 @@ def _default(metric: Metric, series: Series, left_out: Flags) -> Course:
     )
 
 
-def _window(scaled: Floats, day: int) -> Floats:
+def _window(places: Floats, day: int) -> Floats:
     """Return the four weeks before a day: by week, day of the week from that day's on, period."""
     days = WEEKS * 7
-    known = scaled[max(0, day - days) : day]
-    missing = np.full((days - len(known), scaled.shape[1]), np.nan)
+    known = places[max(0, day - days) : day]
+    missing = np.full((days - len(known), places.shape[1]), np.nan)
     return np.concatenate((missing, known)).reshape(WEEKS, 7, -1)
 
 
@@ -399,18 +423,3 @@ def _bounded(metric: Metric, wanted: Floats, course: Course, day: int) -> Floats
 
 def _width(metric: Metric) -> float:
     return SHARE_WIDTH if metric.measure is Measure.SHARE else AMOUNT_WIDTH
-
-
-def _scaled(metric: Metric, values: Floats) -> Floats:
-    if metric.measure is Measure.SHARE:
-        angles: Floats = np.arcsin(np.sqrt(values))
-        return angles
-    logarithms: Floats = np.log1p(values / metric.scale)
-    return logarithms
-
-
-def _unscaled(metric: Metric, scaled: Floats) -> Floats:
-    if metric.measure is Measure.SHARE:
-        share: Floats = np.sin(np.clip(scaled, 0, np.pi / 2)) ** 2
-        return share
-    return np.maximum(0.0, np.expm1(scaled) * metric.scale)

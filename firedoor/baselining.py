@@ -135,7 +135,7 @@ class Rollup:
         """
         relation = _relation(name)
         by_day: dict[str, list[File]] = {}
-        for file in self._store.files(relation, _instant(since), _instant(until - 1)):
+        for file in self._store.files(relation, instant(since), instant(until - 1)):
             by_day.setdefault(file.day.isoformat(), []).append(file)
         for path in self._kept(name, since, until):
             files = by_day.get(_day_of(path))
@@ -182,7 +182,7 @@ class Rollup:
         part.replace(path)
 
     def _kept(self, name: str, since: int, until: int) -> list[Path]:
-        first, last = (_instant(at).date().isoformat() for at in (since, until - 1))
+        first, last = (instant(at).date().isoformat() for at in (since, until - 1))
         paths = sorted((self.root / name).glob("*.parquet"))
         return [path for path in paths if first <= _day_of(path) <= last]
 
@@ -368,13 +368,13 @@ def sentence(measured: Measured) -> str:
     """Return what was measured and what was expected, as a sentence without its full stop."""
     unit, normal = measured.metric.unit, measured.normal
     what = f"{measured.metric.title} of {measured.entity}"
-    when = f"{_instant(measured.start):%Y-%m-%d %H:%M} UTC"
+    when = f"{instant(measured.start):%Y-%m-%d %H:%M} UTC"
     value = baseline.told(unit, measured.value)
     text = f"{what} in the {measured.metric.period} from {when} on: {value}"
     if normal.threshold is not None:
         text += f", threshold {baseline.told(unit, normal.threshold)}"
-    band = f"{baseline.told(unit, normal.low)} to {baseline.told(unit, normal.high)}"
-    return f"{text}; normal is {band} ({baseline.warmth(measured.metric, normal)})"
+    warm = baseline.warmth(measured.metric, normal)
+    return f"{text}; normal is {baseline.band_of(unit, normal)} ({warm})"
 
 
 def _found(learner: Learner, start: int, entities: Sequence[Entity]) -> list[Finding]:
@@ -490,5 +490,6 @@ def _urgency(measured: Measured) -> tuple[bool, float, Entity]:
     return measured.verdict is not Verdict.ABOVE, -near, measured.entity
 
 
-def _instant(ms: int) -> datetime:
+def instant(ms: int) -> datetime:
+    """Return the instant of epoch milliseconds."""
     return datetime.fromtimestamp(ms / 1000, UTC)

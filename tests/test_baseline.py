@@ -268,8 +268,8 @@ def test_verdict_follows_from_band_and_threshold(value: float | None, verdict: s
     [
         (Unit.BYTES, 12.34e9, "12.3 GB"), (Unit.BYTES, 999, "999 B"), (Unit.BYTES, 5e4, "50 kB"),
         (Unit.BYTES, 1.5e12, "1.5 TB"), (Unit.BYTES, 999.6e6, "1 GB"),
-        (Unit.SHARE, 0.0451, "4.5 %"),
-        (Unit.CALLS, 17430.2, "17,430"), (Unit.CALLS, 3.48, "3.5"), (Unit.CALLS, 0, "0"),
+        (Unit.SHARE, 0.0451, "4.5 %"), (Unit.SHARE, 0.05, "5 %"),
+        (Unit.CALLS, 17430.2, "17,430"), (Unit.CALLS, 0.7, "0"), (Unit.CALLS, 0, "0"),
         (Unit.CALLS, None, "-"),
     ],
 )  # fmt: skip

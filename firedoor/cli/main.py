@@ -46,6 +46,7 @@ PLACES: dict[str, Place] = {
     "findings": Place("firedoor.cli.findings", "Read findings without starting anything."),
     "logs": Place("firedoor.cli.logs", "Read network and API logs, and ask them."),
     "detect": Place("firedoor.cli.detect", "Find what is wrong in logs."),
+    "baseline": Place("firedoor.cli.baseline", "Show what is normal, and what is not."),
     "responders": Place("firedoor.cli.responders", "Add, list and check who may decide."),
     "runbooks": Place("firedoor.cli.runbooks", "List, check and try out runbooks."),
     "audit": Place("firedoor.cli.audit", "Check what happened."),
