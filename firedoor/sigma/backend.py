@@ -111,11 +111,12 @@ class _Relation:
         self._log = log
 
     def any(self, field: str, form: Form, condition: Condition) -> str:
-        column = self._log.column(field)
-        if column is None or form is not Form.FOLDED:
+        column = self._log.columns.get(field)
+        if column is None or form is Form.ADDRESS:
             return "TRUE"
         # A source may say nothing where the record says "".
-        return condition(f"lower(coalesce({column}, ''))")
+        told = f"coalesce({column}, '')"
+        return condition(f"lower({told})" if form is Form.FOLDED else told)
 
     def missing(self, _: str) -> str:
         return "TRUE"

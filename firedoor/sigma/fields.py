@@ -27,7 +27,7 @@ class Log:
     source: str
     """The log source that reads it: `aws_cloudtrail`."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """The columns of `api_activity` that hold a field, by its name."""
+    """The columns of `api_activity` that hold a field, where the record has it, by its name."""
     getters: Mapping[str, Getter] = field(default_factory=dict)
     """How to get what stands elsewhere than its name says, by that name in lower case."""
     named: Callable[[str], str] = lambda name: name
@@ -51,10 +51,6 @@ class Log:
         if self.any_case:
             return lambda record: values(record, path, any_case=True)
         return _straight(path)
-
-    def column(self, name: str) -> str | None:
-        """Return the column that holds a field, if one does."""
-        return self.columns.get(name)
 
 
 def values(value: Any, path: Path, *, any_case: bool = False) -> tuple[str, ...]:
@@ -211,6 +207,9 @@ _CLOUDTRAIL: Final = Log(
         "eventSource": "service",
         "userAgent": "user_agent",
         "userIdentity.type": "actor_type",
+        "userIdentity.arn": "actor_id",
+        "errorCode": "error",
+        "errorMessage": "message",
     },
 )
 _ACTIVITY: Final = Log("azure_activity", getters=_AZURE, any_case=True)

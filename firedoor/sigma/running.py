@@ -28,6 +28,8 @@ EVENT: Final = (
 """The columns of `api_activity` that a match tells."""
 AT_ONCE: Final = 50_000
 """How many records are decoded at once."""
+OFTEN: Final = 0.02
+"""The part of all events from which on a rule is about many."""
 MINUTE: Final = 60_000
 # Events are counted as one where these are equal, so that a finding of a million stays small.
 ALIKE: Final = (
@@ -54,18 +56,20 @@ def run(rules: Iterable[Rule], engine: Engine, since_ms: int, until_ms: int) -> 
     for rule in rules:
         of_log.setdefault(rule.log, []).append(rule)
     with Duck() as duck:
-        for log, group in of_log.items():
-            for events in _events(log, group, engine, since_ms, until_ms):
-                raws = events["raw"].cast(pa.binary()).to_pylist()
-                for rule, row in matched(group, log, raws, duck):
-                    event = events.slice(row, 1).select(EVENT).to_pylist()[0]
-                    yield Match(rule, event)
+        for log, of_it in of_log.items():
+            for group in _groups(log, of_it, engine, since_ms, until_ms):
+                for events in _events(log, group, engine, since_ms, until_ms):
+                    raws = events["raw"].cast(pa.binary()).to_pylist()
+                    told = events.select(EVENT)
+                    for rule, rows in matched(group, log, raws, duck):
+                        for event in told.take(rows).to_pylist():
+                            yield Match(rule, event)
 
 
 def matched(
     rules: Sequence[Rule], log: Log, raws: Iterable[bytes | str], duck: Duck
-) -> Iterator[tuple[Rule, int]]:
-    """Yield rules of one log and the records that they match, by their number from 0."""
+) -> Iterator[tuple[Rule, list[int]]]:
+    """Yield rules of one log with the records that they match, by their number from 0."""
     columns = Columns()
     conditions = {rule.id: sql(rule.sigma, columns) for rule in rules}
     table, lists = flat.table(raws, log, columns)
@@ -74,8 +78,8 @@ def matched(
         conditions = {rule.id: sql(rule.sigma, columns) for rule in rules}
     duck.put({"flat": table})
     for rule in rules:
-        for row in asked(conditions[rule.id], duck):
-            yield rule, row
+        if rows := asked(conditions[rule.id], duck):
+            yield rule, rows
 
 
 def asked(condition: str, duck: Duck) -> list[int]:
@@ -105,12 +109,41 @@ def findings(rules: Iterable[Rule], engine: Engine, since_ms: int, until_ms: int
     ]
 
 
+def _groups(
+    log: Log, rules: Sequence[Rule], engine: Engine, since_ms: int, until_ms: int
+) -> list[list[Rule]]:
+    """Return the rules in groups, for each of which events are read.
+
+    Most rules are about a few events. One that is not gets a group of its own, so that of all its
+    events only the fields are read that it asks for.
+    """
+    needed = list(dict.fromkeys(rule.needed for rule in rules))
+    counts = ", ".join(
+        f"sum(CASE WHEN {one} THEN 1 ELSE 0 END) AS needed_{number}"
+        for number, one in enumerate(needed)
+    )
+    [told] = engine.ask(
+        f"SELECT count(*) AS events, {counts} FROM api_activity"  # noqa: S608  of literals
+        f" WHERE time >= {since_ms} AND time < {until_ms} AND {_of(log)}"
+    ).to_pylist()
+    often = max(told["events"] * OFTEN, AT_ONCE / 10)
+    groups: dict[str, list[Rule]] = {}
+    for rule in rules:
+        count = told[f"needed_{needed.index(rule.needed)}"] or 0
+        groups.setdefault(rule.needed if count > often else "", []).append(rule)
+    return [*groups.values()]
+
+
+def _of(log: Log) -> str:
+    return f"source = {literal(log.source)} AND raw IS NOT NULL"
+
+
 def _events(
     log: Log, rules: Sequence[Rule], engine: Engine, since_ms: int, until_ms: int
 ) -> Iterator[pa.Table]:
     """Yield the events of which some rule may be fulfilled, as many at once as fit."""
     may = " OR ".join(dict.fromkeys(rule.needed for rule in rules))
-    wanted = f"source = {literal(log.source)} AND raw IS NOT NULL AND ({may})"
+    wanted = f"{_of(log)} AND ({may})"
     for first, end in _parts(wanted, engine, since_ms, until_ms):
         yield engine.ask(
             f"SELECT {', '.join(EVENT)}, raw FROM api_activity"  # noqa: S608  of literals
