@@ -59,7 +59,7 @@ LIMIT: Final = 100 * 10**9
 """How much a query may read where nothing else is said, in bytes."""
 PAGE: Final = 1000
 """How many rows Athena hands out itself; where there are more, they are read from the bucket."""
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0
 
 TYPES: Final[Mapping[str, pa.DataType]] = {
     "tinyint": pa.int8(),

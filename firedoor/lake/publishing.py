@@ -65,23 +65,25 @@ def publish(root: Path, files: Iterable[Path], place: str, s3: Any) -> Published
     with _Record(root, place) as record, ThreadPoolExecutor(AT_ONCE) as threads:
         there = bucket.objects({name.partition("/")[0] for name in names})
         stale = {folder: [*group] for folder, group in groupby(record.stale(names), _folder)}
-        sent: dict[str, int] = {}
-        vanished = deleted = 0
+        fresh = {name for name in names if not _is_there(root / name, name, there, record)}
+        record.begin(fresh)
+        sent: dict[str, _Stat] = {}
+        deleted = 0
         for folder, group in groupby(names, _folder):
-            fresh = [name for name in group if not _is_there(root / name, name, there, record)]
-            record.begin(fresh)
-            for name, stat in zip(
-                fresh, threads.map(partial(bucket.send, root), fresh), strict=True
-            ):
-                if stat is None:
-                    vanished += 1
-                else:
-                    record.end(name, stat)
-                    sent[name] = stat.size
+            wanted = [name for name in group if name in fresh]
+            stats = zip(wanted, threads.map(partial(bucket.send, root), wanted), strict=True)
+            done = {name: stat for name, stat in stats if stat is not None}
+            record.end(done)
+            sent |= done
             deleted += _delete(stale.pop(folder, []), bucket, record)
         deleted += sum(_delete(rest, bucket, record) for rest in stale.values())
-    there_already = len(names) - len(sent) - vanished
-    return Published(len(sent), sum(sent.values()), there_already, deleted, vanished)
+    return Published(
+        sent=len(sent),
+        sent_bytes=sum(stat.size for stat in sent.values()),
+        there=len(names) - len(fresh),
+        deleted=deleted,
+        vanished=len(fresh) - len(sent),
+    )
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,8 @@ class _Record:
     def __init__(self, root: Path, place: str) -> None:
         self._place = place.rstrip("/")
         try:
-            self._file = sqlite3.connect(
-                root / "published.sqlite", timeout=30, isolation_level=None
-            )
+            self._file = sqlite3.connect(root / "published.sqlite", timeout=30)
+            self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute(_SCHEMA)
         except sqlite3.Error as error:
             raise Unreachable(f"{root}: what is published cannot be noted: {error}") from error
@@ -134,22 +135,24 @@ class _Record:
         """Note what is about to be sent."""
         self._note((name, -1, -1) for name in names)
 
-    def end(self, name: str, stat: _Stat) -> None:
+    def end(self, stats: Mapping[str, _Stat]) -> None:
         """Note what was sent."""
-        self._note([(name, stat.size, stat.changed)])
+        self._note((name, stat.size, stat.changed) for name, stat in stats.items())
 
     def forget(self, names: Iterable[str]) -> None:
         """Strike out what was deleted."""
-        self._file.executemany(
-            "DELETE FROM published WHERE place = ? AND name = ?",
-            [(self._place, name) for name in names],
-        )
+        with self._file:
+            self._file.executemany(
+                "DELETE FROM published WHERE place = ? AND name = ?",
+                [(self._place, name) for name in names],
+            )
 
     def _note(self, rows: Iterable[tuple[str, int, int]]) -> None:
-        self._file.executemany(
-            "INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?)",
-            [(self._place, *row) for row in rows],
-        )
+        with self._file:
+            self._file.executemany(
+                "INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?)",
+                [(self._place, *row) for row in rows],
+            )
 
 
 class _Bucket:
@@ -205,7 +208,7 @@ def _is_there(file: Path, name: str, there: Mapping[str, tuple[int, str]], recor
     # Sent, but not noted any more. With a key of KMS the ETag is another: then it is sent again.
     if hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() != etag:
         return False
-    record.end(name, stat)
+    record.end({name: stat})
     return True
 
 

@@ -9,8 +9,7 @@ answers elsewhere than it says, so those are left to `tests/lake/test_athena.py`
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -35,8 +34,8 @@ from firedoor.relations import RELATIONS, Relation, Type
 pytestmark = pytest.mark.fetches
 
 BUCKET = "logs.example.com"
-PLACE = f"s3://{BUCKET}/firedoor"
 RESULTS = f"s3://{BUCKET}/results/"
+TIME = 1_780_000_000_000
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DETECTIONS = find("firedoor.detections", Detection)
 SAMPLES = {
@@ -48,7 +47,7 @@ SAMPLES = {
     Type.FLAG: (True, False),
 }
 """Values that are hard to carry, for columns of each type."""
-IPV6 = {"src_ip": "2001:db8::7"}
+Keep = Callable[[str, Iterable[Mapping[str, Any]]], tuple[Store, Athena]]
 # Far enough that no query sees the rows of two examples, and whole weeks.
 APART = 56 * 86_400_000
 
@@ -57,31 +56,21 @@ APART = 56 * 86_400_000
 class Case:
     """One example, at an instant where no other is."""
 
-    name: str
-    detection: Detection
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
     until: datetime
     matches: int
 
 
-def _cases() -> list[Case]:
-    examples: list[tuple[str, Detection, Example]] = [
-        (f"{id_}: {example.name}", detection, example)
-        for id_, detection in DETECTIONS.items()
-        for example in detection.examples
-    ]
-    scan = next(one for one in DETECTIONS["port_scan"].examples if one.matches)
-    longer = {name: tuple({**row, **IPV6} for row in given) for name, given in scan.rows.items()}
-    examples.append(("IPv6", DETECTIONS["port_scan"], replace(scan, rows=longer)))
+def _cases(examples: Iterable[Example]) -> list[Case]:
     cases = []
-    for number, (name, detection, example) in enumerate(examples):
+    for number, example in enumerate(examples):
         rows = {
             relation: [_later(row, number * APART) for row in given]
             for relation, given in example.rows.items()
         }
         last = max(row["time"] for given in rows.values() for row in given)
         until = datetime.fromtimestamp(last / 1000 + 1, UTC)
-        cases.append(Case(name, detection, rows, until, example.matches))
+        cases.append(Case(rows, until, example.matches))
     return cases
 
 
@@ -93,11 +82,10 @@ def _later(row: Mapping[str, Any], ms: int) -> dict[str, Any]:
 
 
 def _samples(relation: Relation) -> list[dict[str, Any]]:
-    """Return rows in which every column holds each of its samples, and null, before all cases."""
-    at = 1_780_000_000_000 - APART
+    """Return rows in which every column holds each of its samples, and null."""
     given = {"time", "account", "cloud", *(c.name for c in relation.columns if _follows(c.name))}
     return [
-        {"time": at + number, "account": "123456789012", "src_ip": "2001:db8::1"}
+        {"time": TIME + number, "account": "123456789012", "src_ip": "2001:db8::1"}
         | {
             c.name: (*SAMPLES[c.type], None)[number]
             for c in relation.columns
@@ -146,70 +134,87 @@ def endpoint(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store with the rows of all examples."""
-    root = tmp_path_factory.mktemp("logs")
-    written = Written(root, Blob("examples.log", "1", 1, NOW))
-    written.add(Parsed(detecting.tables({r.name: _samples(r) for r in RELATIONS.values()})))
-    for case in _cases():
-        written.add(Parsed(detecting.tables(case.rows)))
-    written.close()
-    with Store(root) as opened:
-        opened.keep(written, NOW)
-        yield opened
+def keep(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Keep:
+    """Keep rows in a store, publish it, and make the tables over it."""
+    boto3.client("s3").create_bucket(Bucket=BUCKET)
+
+    def kept(name: str, rows: Iterable[Mapping[str, Any]]) -> tuple[Store, Athena]:
+        store = Store(tmp_path_factory.mktemp(name))
+        written = Written(store.root, Blob(f"{name}.log", "1", 1, NOW))
+        for some in rows:
+            written.add(Parsed(detecting.tables(some)))
+        written.close()
+        store.keep(written, NOW)
+        files = store.files()
+        place = f"s3://{BUCKET}/{name}"
+        publish(store.root, [file.path for file in files], place, cloud.own("s3"))
+        engine = Athena(place, database=name, output=RESULTS)
+        accounts = {file.account for file in files}
+        _, *tables = ddl.statements(place, sorted(accounts), database=name)
+        boto3.client("glue").create_database(DatabaseInput={"Name": name})
+        for statement in tables:
+            if any(f".`{file.relation}`" in statement for file in files):
+                engine.execute(statement)
+        return store, engine
+
+    return kept
 
 
 @pytest.fixture(scope="module")
-def athena(endpoint: str, store: Store) -> Athena:
-    """The engine, over what the store has published."""
-    boto3.client("s3").create_bucket(Bucket=BUCKET)
-    files = store.files()
-    publish(store.root, [file.path for file in files], PLACE, cloud.own("s3"))
-    engine = Athena(PLACE, output=RESULTS)
-    _, *tables = ddl.statements(PLACE, sorted({file.account for file in files}))
-    boto3.client("glue").create_database(DatabaseInput={"Name": ddl.DATABASE})
-    for statement in tables:
-        engine.execute(statement)
-    return engine
+def sampled(keep: Keep) -> tuple[Store, Athena]:
+    """Rows of all relations, with values that are hard to carry."""
+    return keep("samples", [{one.name: _samples(one) for one in RELATIONS.values()}])
 
 
-def test_detections_match_as_they_do_at_hand(athena: Athena, store: Store) -> None:
-    cases = _cases()
-    with ThreadPoolExecutor(4) as threads:
-        answers = threads.map(lambda c: detecting.matches(c.detection, athena, c.until), cases)
-        far = {case.name: _plain(rows) for case, rows in zip(cases, answers, strict=True)}
-    with store.duck() as duck:
-        near = {c.name: _plain(detecting.matches(c.detection, duck, c.until)) for c in cases}
+@pytest.mark.parametrize("id_", sorted(DETECTIONS))
+def test_detection_matches_as_it_does_at_hand(keep: Keep, id_: str) -> None:
+    detection, cases = DETECTIONS[id_], _cases(DETECTIONS[id_].examples)
+    store, athena = keep(id_, (case.rows for case in cases))
 
+    far = [_plain(detecting.matches(detection, athena, case.until)) for case in cases]
+
+    with store, store.duck() as duck:
+        near = [_plain(detecting.matches(detection, duck, case.until)) for case in cases]
     assert far == near
-    assert {c.name: len(far[c.name]) for c in cases} == {c.name: c.matches for c in cases}
+    assert [len(rows) for rows in far] == [case.matches for case in cases]
 
 
-def test_finding_names_the_address_whose_key_does_not_tell_it(athena: Athena) -> None:
-    case = next(case for case in _cases() if case.name == "IPv6")
+def test_finding_names_the_address_whose_key_does_not_tell_it(keep: Keep) -> None:
+    detection = DETECTIONS["port_scan"]
+    scan = next(one for one in detection.examples if one.matches)
+    rows = {
+        name: tuple({**row, "src_ip": "2001:db8::7"} for row in given)
+        for name, given in scan.rows.items()
+    }
+    (case,) = _cases([replace(scan, rows=rows)])
+    _, athena = keep("version_6", [case.rows])
 
-    (found,) = detecting.findings("port_scan", case.detection, athena, case.until)
+    (found,) = detecting.findings("port_scan", detection, athena, case.until)
 
     assert [*map(str, found.addresses)] == ["2001:db8::7"]
 
 
-def test_tables_have_the_columns_and_partitions_of_the_relation(athena: Athena) -> None:
-    table = boto3.client("glue").get_table(DatabaseName="firedoor", Name="dns_activity")["Table"]
+def test_tables_have_the_columns_and_partitions_of_the_relation(
+    sampled: tuple[Store, Athena],
+) -> None:
+    table = boto3.client("glue").get_table(DatabaseName="samples", Name="dns_activity")["Table"]
 
-    assert [one["Name"] for one in table["PartitionKeys"]] == ["day", "account"]
-    assert table["Parameters"]["projection.account.type"] == "enum"
-    assert {one["Type"] for one in table["StorageDescriptor"]["Columns"]} == {
-        *ddl.TYPES.values()
-    } - {"flag"}
+    columns = {one["Name"]: one["Type"] for one in table["StorageDescriptor"]["Columns"]}
+    keys = {one["Name"]: one["Type"] for one in table["PartitionKeys"]}
+    relation = RELATIONS["dns_activity"]
+    assert columns | keys == {one.name: ddl.TYPES[one.type] for one in relation.columns}
+    assert [*keys] == ["day", "account"]
+    assert table["Parameters"]["projection.account.values"] == "123456789012,unknown"
 
 
 @pytest.mark.parametrize("relation", RELATIONS.values(), ids=list(RELATIONS))
 def test_every_column_comes_back_as_it_is_at_hand(
-    athena: Athena, store: Store, relation: Relation
+    sampled: tuple[Store, Athena], relation: Relation
 ) -> None:
+    store, athena = sampled
     names = ", ".join(column.name for column in relation.columns)
     sql = f"SELECT {names} FROM {relation.name} WHERE time >= :since AND time < :until"
-    window = {"since": 1_780_000_000_000 - APART, "until": 1_780_000_000_000 - APART + 3}
+    window = {"since": TIME, "until": TIME + 3}
     with store.duck() as duck:
         near = duck.ask(sql, window)
 
@@ -220,9 +225,10 @@ def test_every_column_comes_back_as_it_is_at_hand(
     assert far.num_rows == 3
 
 
-def test_query_that_fails_there_says_why(athena: Athena) -> None:
+def test_query_that_fails_there_says_why(sampled: tuple[Store, Athena]) -> None:
+    _, athena = sampled
     with pytest.raises(errors.CloudError, match="no_such_column"):
-        athena.execute("SELECT no_such_column FROM firedoor.dns_activity")
+        athena.execute("SELECT no_such_column FROM samples.dns_activity")
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[str]:
