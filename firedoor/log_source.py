@@ -79,6 +79,8 @@ class Sample:
     """The first JSON record; empty where it is not JSON."""
     columns: tuple[str, ...] = ()
     """The names of the columns, if it is Parquet."""
+    format: str = ""
+    """Columns of its lines, where that was told: see `Place`."""
 
 
 @dataclass(frozen=True)

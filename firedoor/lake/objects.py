@@ -196,7 +196,7 @@ class Reading:
                 continue
             if source is None and lines.strip():
                 before, line = _first_line(lines)
-                sample = Sample(place.name, line)
+                sample = Sample(place.name, line, format=place.format)
                 id_ = self._recognised([sample], Shape.LINES, alone=enveloped is None)
                 if id_ is None:
                     self._missed = True

@@ -38,12 +38,14 @@ def placed(arns: Any, account: str, region: str) -> dict[str, Any]:
     """Return accounts and regions of ARNs; where a line has none, what else is known."""
     arns = combined(arns)
     parts = [arn.split(":") for arn in arns.dictionary.to_pylist()]
-    told = [(part[4], part[3]) if len(part) > 5 else (None, None) for part in parts]
+    # The ARN of a certificate in IAM has no region.
+    told = [(part[4], part[3] or None) if len(part) > 5 else (None, None) for part in parts]
     # An object is of one balancer, so what one line tells holds for those that do not.
-    first = next((one for one in told if one[0]), ("", ""))
+    first = next((one for one in told if one[0]), (None, None))
     return {
         name: pc.fill_null(
-            pa.array([one[i] for one in told], pa.string()).take(arns.indices), known or first[i]
+            pa.array([one[i] for one in told], pa.string()).take(arns.indices),
+            known or first[i] or "",
         )
         for i, (name, known) in enumerate({"account": account, "region": region}.items())
     }

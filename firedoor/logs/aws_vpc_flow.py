@@ -84,10 +84,12 @@ HEADER: Final = re.compile(rb"^[a-z -]*\b(?:pkt-)?srcaddr\b.*$", re.MULTILINE)
 
 
 def recognises(sample: Sample) -> bool:
-    """Tell flows by the names in their header or Parquet, or by a default format."""
+    """Tell flows by the names in their header or Parquet, or by their format."""
     if sample.columns:
         return {"srcaddr", "dstaddr", "log_status"} <= set(sample.columns)
     line = sample.line
+    if "srcaddr" in sample.format and len(line.split()) >= len(sample.format.split()):
+        return True
     return header(line) or bool(LINE.fullmatch(line) or GATEWAY_LINE.fullmatch(line))
 
 

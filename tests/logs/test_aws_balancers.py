@@ -74,6 +74,18 @@ def test_line_without_target_group_is_of_the_account_of_the_others() -> None:
     ] * 2
 
 
+def test_certificate_of_iam_tells_the_account_only() -> None:
+    line = (
+        "tls 2.0 2026-01-02T03:04:05 net/edge/c6e7 g3d4 192.0.2.10:51341 10.0.0.185:443 5 2 98 0 - "
+        "arn:aws:iam::123456789012:server-certificate/edge - ECDHE tlsv12 - -"
+    )
+
+    [parsed] = Reading(io.BytesIO(line.encode()), Place("nlb.log", region="eu-central-1"))
+
+    [row] = parsed.tables["network_activity"].to_pylist()
+    assert (row["account"], row["region"]) == ("123456789012", "eu-central-1")
+
+
 def test_columns_of_several_versions_may_be_in_one_object() -> None:
     rows, refused = read(
         ALB, f'{ALB} "waf" "-" "-"', f'{ALB} "forward" "-" "-" "-" "-" "-" "-" T x'

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from firedoor.lake.objects import Reading
-from firedoor.log_source import Parsed, Place
+from firedoor.log_source import Parsed, Place, Sample
+from firedoor.logs.aws_cloudtrail import SOURCE
 
 EVENT: dict[str, Any] = {
     "eventVersion": "1.09",
@@ -125,3 +126,10 @@ def test_only_what_is_wanted_is_read() -> None:
     assert {name: table.to_pylist() for name, table in parsed.tables.items()} == {
         "api_activity": [{"operation": "CreateUser"}]
     }
+
+
+def test_notification_of_s3_is_no_event() -> None:
+    notification = EVENT | {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {}}
+
+    assert not SOURCE.recognises(Sample("n.json", record=notification))
+    assert SOURCE.recognises(Sample("e.json", record=EVENT))

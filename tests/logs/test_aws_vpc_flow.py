@@ -76,7 +76,6 @@ def test_configured_format_is_read_where_there_is_no_header() -> None:
     parsed = read(
         "443 192.0.2.7 1767322800 10.0.0.1 new\n",
         format="${dstport} ${srcaddr} ${start} ${dstaddr} ${of-tomorrow}",
-        source="aws_vpc_flow",
         account="123456789012",
         region="eu-central-1",
     )
