@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 from tldextract import TLDExtract
 
+from firedoor.logs._values import is_address
+
 TEXT, WORD = pa.string(), pa.dictionary(pa.int32(), pa.string())
 
 # How surprising each letter is after another, in half bits, as digits of base 36: a row for each
@@ -30,6 +32,7 @@ SURPRISE: Final = tuple(
         "39ead9eff9hhcafb8idc5dhgeaj", "39cabbccfdgfaa9b7gb86dfefhe", "67ece4egb8geccd7dhedc9hff99",
     )
 )  # fmt: skip
+ODD: Final = re.compile(r"[^\w.-]")
 LETTERS: Final = re.compile("[a-z]+")
 CONSONANTS: Final = re.compile("[bcdfghjklmnpqrstvwxz]+")
 
@@ -94,22 +97,22 @@ def name(text: str | None) -> Name:
         return Name(None)
     hostname = text.lower()
     hostname = hostname.removesuffix(".") or hostname
-    if hostname == "." or ":" in hostname:
+    labels = hostname.split(".")
+    may_be_address = labels[-1].isdigit() or ":" in hostname
+    if hostname == "." or (may_be_address and is_address(hostname)):
         return Name(hostname)
-    told = _list().extract_str(hostname)
-    subdomain, label, public = told.subdomain, told.domain, told.suffix
-    if not public:
-        # The list's own rule for a suffix that it does not have: `internal`, `corp`.
-        before, _, public = hostname.rpartition(".")
-        subdomain, _, label = before.rpartition(".")
-    if public.isdigit():
-        return Name(hostname)  # an IPv4 address
+    # What looks for the suffix takes apart URLs, and a name may hold any character.
+    suffix = _list().extract_str(ODD.sub("x", hostname)).suffix
+    # `internal` and others that the list does not have are suffixes by its own last rule.
+    length = suffix.count(".") + 1
+    before, public = labels[:-length], labels[-length:]
+    label = before[-1] if before else ""
     return Name(
         hostname,
-        f"{label}.{public}" if label else None,
-        public.rpartition(".")[2],
-        subdomain or None,
-        entropy(f"{subdomain}{label}".replace(".", "")),
+        ".".join([label, *public]) if label else None,
+        public[-1],
+        ".".join(before[:-1]) or None,
+        entropy("".join(before)),
         generated(label),
     )
 

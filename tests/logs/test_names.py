@@ -20,6 +20,8 @@ from firedoor.relations import DNS_ACTIVITY
         ("localhost", None, "localhost", None),
         ("bucket.s3.amazonaws.com", "amazonaws.com", "com", "bucket.s3"),
         ("_ldap._tcp.example.com.", "example.com", "com", "_ldap._tcp"),
+        ("dGhpcw==.a@b/c?d#e.example.com.", "example.com", "com", "dghpcw==.a@b/c?d#e"),
+        ("a..example.com", "example.com", "com", "a."),
         ("192.0.2.1", None, None, None),
         ("2001:db8::1", None, None, None),
         (".", None, None, None),
