@@ -9,7 +9,6 @@ from typing import Any, Final
 import pyarrow as pa
 
 from firedoor import detecting
-from firedoor.detecting import Engine
 from firedoor.detection import About, Detection
 from firedoor.lake.duck import Duck
 from firedoor.lake.portable import literal
@@ -26,6 +25,8 @@ EVENT: Final = (
     "resource",
 )  # fmt: skip
 """The columns of `api_activity` that a match tells."""
+LOOKED_AT: Final = f"SELECT {', '.join(EVENT)}, error, message, raw FROM api_activity"  # noqa: S608
+"""All that is looked at, as a query, for those who read only what queries ask for."""
 AT_ONCE: Final = 50_000
 """How many records are decoded at once."""
 OFTEN: Final = 0.02
@@ -47,7 +48,7 @@ class Match:
     """By the names of `EVENT`."""
 
 
-def run(rules: Iterable[Rule], engine: Engine, since_ms: int, until_ms: int) -> Iterator[Match]:
+def run(rules: Iterable[Rule], engine: Duck, since_ms: int, until_ms: int) -> Iterator[Match]:
     """Yield what rules match in a time, which begins with the first and ends before the second.
 
     Only events of which some rule may be fulfilled are read, a part of the time after another.
@@ -59,11 +60,7 @@ def run(rules: Iterable[Rule], engine: Engine, since_ms: int, until_ms: int) -> 
         for log, of_it in of_log.items():
             for group in _groups(log, of_it, engine, since_ms, until_ms):
                 for events in _events(log, group, engine, since_ms, until_ms):
-                    raws = events["raw"].cast(pa.binary()).to_pylist()
-                    told = events.select(EVENT)
-                    for rule, rows in matched(group, log, raws, duck):
-                        for event in told.take(rows).to_pylist():
-                            yield Match(rule, event)
+                    yield from _matches(group, log, events, duck)
 
 
 def matched(
@@ -89,7 +86,7 @@ def asked(condition: str, duck: Duck) -> list[int]:
     return sorted(answer[flat.ROW].to_pylist())
 
 
-def findings(rules: Iterable[Rule], engine: Engine, since_ms: int, until_ms: int) -> list[Finding]:
+def findings(rules: Iterable[Rule], engine: Duck, since_ms: int, until_ms: int) -> list[Finding]:
     """Return what rules find: what one rule matches of one principal on one day is one finding."""
     rows: dict[Rule, dict[tuple[Any, ...], dict[str, Any]]] = {}
     for match in run(rules, engine, since_ms, until_ms):
@@ -109,8 +106,16 @@ def findings(rules: Iterable[Rule], engine: Engine, since_ms: int, until_ms: int
     ]
 
 
+def _matches(rules: Sequence[Rule], log: Log, events: pa.Table, duck: Duck) -> Iterator[Match]:
+    raws = events["raw"].cast(pa.binary()).to_pylist()
+    told = events.select(EVENT)
+    for rule, rows in matched(rules, log, raws, duck):
+        for event in told.take(rows).to_pylist():
+            yield Match(rule, event)
+
+
 def _groups(
-    log: Log, rules: Sequence[Rule], engine: Engine, since_ms: int, until_ms: int
+    log: Log, rules: Sequence[Rule], engine: Duck, since_ms: int, until_ms: int
 ) -> list[list[Rule]]:
     """Return the rules in groups, for each of which events are read.
 
@@ -139,7 +144,7 @@ def _of(log: Log) -> str:
 
 
 def _events(
-    log: Log, rules: Sequence[Rule], engine: Engine, since_ms: int, until_ms: int
+    log: Log, rules: Sequence[Rule], engine: Duck, since_ms: int, until_ms: int
 ) -> Iterator[pa.Table]:
     """Yield the events of which some rule may be fulfilled, as many at once as fit."""
     may = " OR ".join(dict.fromkeys(rule.needed for rule in rules))
@@ -151,7 +156,7 @@ def _events(
         )
 
 
-def _parts(wanted: str, engine: Engine, since_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
+def _parts(wanted: str, engine: Duck, since_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
     """Yield parts of a time that hold no more events than fit, or are a minute."""
     answer = engine.ask(
         f"SELECT floor(time / {MINUTE}.0e0) AS minute, count(*) AS events"  # noqa: S608

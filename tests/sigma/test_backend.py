@@ -16,7 +16,7 @@ from sigma_backend_duckdb import DuckDBBackend  # type: ignore[import-untyped]
 from firedoor.lake.duck import Duck
 from firedoor.sigma import flat, oracle
 from firedoor.sigma.backend import Columns, sql
-from firedoor.sigma.fields import LOGS, Log
+from firedoor.sigma.fields import LOGS, Log, folded
 from firedoor.sigma.running import asked
 
 ANY = Log("any")
@@ -234,3 +234,12 @@ def test_field_is_found_under_the_name_that_the_log_has_for_it(
 
     assert matched(one, [record, {"x": 1}], duck, LOGS[log]) == [0]
     assert oracle.matches(one, LOGS[log], record)
+
+
+def test_letters_are_folded_as_duckdb_does() -> None:
+    letters = [chr(code) for code in range(1, 1 << 16) if not 0xD800 <= code < 0xE000]
+    with duckdb.connect() as connection:
+        connection.register("letters", pa.table({"letter": letters}))
+        lower = connection.sql("SELECT lower(letter) FROM letters").fetchall()
+
+    assert [one for [one] in lower] == [folded(letter) for letter in letters]

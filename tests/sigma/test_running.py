@@ -18,6 +18,7 @@ from sigma.types import SigmaExpansion, SigmaString
 
 from firedoor import detecting
 from firedoor.errors import Unreadable
+from firedoor.lake import portable
 from firedoor.lake.duck import Duck
 from firedoor.lake.objects import Reading
 from firedoor.log_source import DAY, Place
@@ -145,6 +146,13 @@ def test_one_rule_one_principal_one_day_is_one_finding(rules: tuple[Rule, ...]) 
 
     assert len(first) == 4
     assert second == first
+
+
+def test_columns_that_rules_look_at_are_told() -> None:
+    looked_at = portable.columns(running.LOOKED_AT)["api_activity"]
+
+    for log in LOGS.values():
+        assert {*log.columns.values(), *running.EVENT, "raw"} <= looked_at
 
 
 def test_nothing_kept_nothing_found(rules: tuple[Rule, ...]) -> None:
