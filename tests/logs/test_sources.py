@@ -74,3 +74,28 @@ def test_row_says_where_it_is_from(sample: str) -> None:
     for row in found:
         assert row["source"] == source
         assert {"time", "day", "cloud", "account"} <= row.keys()
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_column_is_the_same_whatever_else_is_wanted(sample: str) -> None:
+    def columns(wanted: dict[str, frozenset[str]] | None) -> dict[tuple[str, str], list[Any]]:
+        found: dict[tuple[str, str], list[Any]] = {}
+        with (DATA / sample).open("rb") as stream:
+            for parsed in Reading(stream, Place(sample), wanted=wanted):
+                for relation, table in parsed.tables.items():
+                    for name in table.column_names:
+                        found.setdefault((relation, name), []).extend(table[name].to_pylist())
+        return found
+
+    everything = columns(None)
+    for part in range(5):
+        wanted = {
+            name: frozenset(column.name for column in relation.columns[part::5])
+            for name, relation in RELATIONS.items()
+        }
+        found = columns(wanted)
+
+        asked = {(name, column) for name, those in wanted.items() for column in those}
+        assert {key: found[key] for key in asked & everything.keys()} == {
+            key: everything[key] for key in asked & everything.keys()
+        }
