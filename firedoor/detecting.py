@@ -141,16 +141,16 @@ def _finding(
 
 
 def _subject(row: Mapping[str, Any], about: About, *, machines: bool) -> Resource | Principal:
-    account = str(row["account"] or "unknown")
-    place = {"cloud": Cloud(row["cloud"]), "account": account, "region": row["region"] or GLOBAL}
+    cloud, account = Cloud(row["cloud"]), str(row["account"] or "unknown")
+    place = {"cloud": cloud, "account": account, "region": row["region"] or GLOBAL}
     match about:
         case About.ACCOUNT:
             return Resource.model_validate(place | {"kind": Kind.ACCOUNT, "id": account})
         case About.PRINCIPAL:
-            return _principal(row, place["cloud"], account)
+            return _principal(row, cloud, account)
     for column in ("resource", "interface", "network"):
         if name := row.get(column):
-            instance = column == "resource" and _instance(name, place["cloud"], machines=machines)
+            instance = column == "resource" and _instance(name, cloud, machines=machines)
             known = {"kind": Kind.INSTANCE, "id": instance} if instance else {"id": name}
             return Resource.model_validate(place | {"kind": Kind.OTHER} | known)
     id_ = row.get("local_ip") or account

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from firedoor.detection import Value
-
 
 @dataclass(frozen=True, kw_only=True)
 class SavedQuery:
@@ -18,5 +16,5 @@ class SavedQuery:
     title: str
     description: str
     sql: str
-    params: Mapping[str, Value] = field(default_factory=dict)
+    params: Mapping[str, int | float | str] = field(default_factory=dict)
     """The other parameters that it names, and their defaults."""

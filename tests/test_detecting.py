@@ -33,11 +33,13 @@ def findings(
 
 def made(*rows: Mapping[str, Any], detection: Detection | None = None) -> list[Finding]:
     """Return the findings that matches with these columns are."""
-    base = {
+    base: dict[str, Any] = {
         "cloud": "aws", "account": "123456789012", "region": "eu-central-1", "remote_ip": "",
         "local_ip": "", "ports": 30, "count": 30, "first_seen": TIME, "last_seen": TIME,
     }  # fmt: skip
-    return detecting.grouped("it", detection or port_scan.DETECTION, [base | row for row in rows])
+    return detecting.grouped(
+        "it", detection or port_scan.DETECTION, [base | {**row} for row in rows]
+    )
 
 
 def about(about: About, sql: str = "") -> Detection:

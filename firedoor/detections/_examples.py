@@ -1,9 +1,9 @@
 """What the examples of detections begin with: one ordinary row of each relation, and many of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 TIME: Final = 1_780_000_000_000
 """2026-05-28T20:26:40Z."""

@@ -14,10 +14,9 @@ from functools import lru_cache
 from typing import Final
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import Token, TokenType, exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, traverse_scope
-from sqlglot.tokens import Token, TokenType
 
 from firedoor.errors import BadQuery
 from firedoor.relations import RELATIONS, Relation, Type
@@ -41,7 +40,7 @@ CASTS: Final = ("BIGINT", "DOUBLE", "VARCHAR", "BOOLEAN")
 # GROUP BY ALL or UNION BY NAME, are further members of the same nodes.
 _BOTH: Final = ("this", "expression")
 _SET: Final = (*_BOTH, "distinct", "order", "limit", "with_")
-_NODES: Final[Mapping[type[exp.Expression], tuple[str, ...]]] = {
+_NODES: Final[Mapping[type[exp.Expr], tuple[str, ...]]] = {
     exp.Select: (
         "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "with_",
         "distinct",
@@ -176,7 +175,7 @@ def check(sql: str) -> None:
         raise BadQuery("query", said[:80], problem)
 
 
-def _parsed(sql: str) -> exp.Expression:
+def _parsed(sql: str) -> exp.Expr:
     text = _PARAMETER.sub(lambda found: f"${found[1]}" if found[1] else found[0], sql)
     try:
         trees = [tree for tree in sqlglot.parse(text, read="duckdb") if tree is not None]
@@ -185,7 +184,7 @@ def _parsed(sql: str) -> exp.Expression:
         raise BadQuery("query", "", f"expected SQL: {reason}") from error
     except RecursionError as error:
         raise BadQuery("query", "", "expected SQL that is less deeply nested") from error
-    if len(trees) != 1 or not isinstance(trees[0], exp.Expression):
+    if len(trees) != 1 or not isinstance(trees[0], exp.Expr):
         raise BadQuery("query", "", f"expected one statement, not {len(trees)}")
     return trees[0]
 
@@ -242,7 +241,7 @@ def _is_unknown(token: Token) -> bool:
     )
 
 
-def _in_node(node: exp.Expression) -> Iterator[str]:
+def _in_node(node: exp.Expr) -> Iterator[str]:
     if type(node) not in _NODES:
         yield _stranger(node)
         return
@@ -270,7 +269,7 @@ def _in_node(node: exp.Expression) -> Iterator[str]:
             yield f"{node.name} is a reserved word in Athena: choose another name"
 
 
-def _stranger(node: exp.Expression) -> str:
+def _stranger(node: exp.Expr) -> str:
     match node:
         case exp.ILike():
             return "Athena has no ILIKE: compare lower(...)"
@@ -283,11 +282,11 @@ def _stranger(node: exp.Expression) -> str:
     return "expected what both engines know, and understand in the same way"
 
 
-def _distinct(node: exp.Count) -> list[exp.Expression]:
+def _distinct(node: exp.Count) -> list[exp.Expr]:
     return node.this.expressions if isinstance(node.this, exp.Distinct) else []
 
 
-def _is_real(node: exp.Expression) -> bool:
+def _is_real(node: exp.Expr) -> bool:
     match node:
         case exp.Cast():
             return bool(node.to.is_type("double"))
@@ -381,7 +380,7 @@ def _names(source: Source) -> set[str]:
     if isinstance(source, exp.Table):
         relation = _relation(source)
         return {column.name for column in relation.columns} if relation else set()
-    return {name.lower() for name in source.expression.named_selects}
+    return _told(source)
 
 
 def _joined_by(name: str, scope: Scope) -> bool:
@@ -396,16 +395,24 @@ def _is_alias_in_order(column: exp.Column, scope: Scope) -> bool:
         isinstance(order, exp.Order)
         and not isinstance(order.parent, exp.Window)
         and not column.table
-        and column.name.lower() in {name.lower() for name in scope.expression.named_selects}
+        and column.name.lower() in _told(scope)
     )
 
 
 def _aliases(scope: Scope) -> set[str]:
     """Return the names that the answer gives to what is not of that name."""
-    return {one.alias.lower() for one in scope.expression.selects if isinstance(one, exp.Alias)}
+    query = scope.expression
+    selects = query.selects if isinstance(query, exp.Query) else []
+    return {one.alias.lower() for one in selects if isinstance(one, exp.Alias)}
 
 
-def _sides(node: exp.Expression) -> list[exp.Expression]:
+def _told(scope: Scope) -> set[str]:
+    """Return the names of the columns of the answer."""
+    query = scope.expression
+    return {name.lower() for name in query.named_selects} if isinstance(query, exp.Query) else set()
+
+
+def _sides(node: exp.Expr) -> list[exp.Expr]:
     match node:
         case exp.In():
             return [node.this, *node.expressions]
@@ -414,7 +421,7 @@ def _sides(node: exp.Expression) -> list[exp.Expression]:
     return [node.this, node.expression]
 
 
-def _kind(node: exp.Expression, scope: Scope) -> str:
+def _kind(node: exp.Expr, scope: Scope) -> str:
     """Return what a side of a comparison holds, where that is plain to see."""
     match node:
         case exp.Literal():
@@ -434,7 +441,7 @@ _KINDS: Final[Mapping[Type, str]] = {
 }  # fmt: skip
 
 
-def _scopes(tree: exp.Expression) -> list[Scope]:
+def _scopes(tree: exp.Expr) -> list[Scope]:
     try:
         return [*traverse_scope(tree)]
     except SqlglotError as error:
