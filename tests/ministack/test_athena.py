@@ -30,6 +30,7 @@ from firedoor.lake.publishing import publish
 from firedoor.lake.store import Store, Written
 from firedoor.log_source import Parsed
 from firedoor.relations import RELATIONS, Relation, Type
+from firedoor.saved_query import SavedQuery
 
 pytestmark = pytest.mark.fetches
 
@@ -37,7 +38,11 @@ BUCKET = "logs.example.com"
 RESULTS = f"s3://{BUCKET}/results/"
 TIME = 1_780_000_000_000
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+DAY = 86_400_000
 DETECTIONS = find("firedoor.detections", Detection)
+QUERIES = find("firedoor.queries", SavedQuery)
+# Whom the examples have calls of, where the defaults name others.
+OTHERWISE = {"calls_of_principal": {"actor": "app"}}
 SAMPLES = {
     Type.TEXT: ('a "quoted" text,\nin two lines', ""),
     Type.WORD: ("word", "Wört"),
@@ -49,7 +54,7 @@ SAMPLES = {
 """Values that are hard to carry, for columns of each type."""
 Keep = Callable[[str, Iterable[Mapping[str, Any]]], tuple[Store, Athena]]
 # Far enough that no query sees the rows of two examples, and whole weeks.
-APART = 56 * 86_400_000
+APART = 56 * DAY
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,28 @@ def test_detection_matches_as_it_does_at_hand(keep: Keep, id_: str) -> None:
         near = [_plain(detecting.matches(detection, duck, case.until)) for case in cases]
     assert far == near
     assert [len(rows) for rows in far] == [case.matches for case in cases]
+
+
+@pytest.fixture(scope="module")
+def everything(keep: Keep) -> tuple[Store, Athena]:
+    """The rows of all examples, as they are."""
+    return keep("everything", (e.rows for one in DETECTIONS.values() for e in one.examples))
+
+
+@pytest.mark.parametrize("id_", sorted(QUERIES))
+def test_saved_query_answers_as_it_does_at_hand(everything: tuple[Store, Athena], id_: str) -> None:
+    store, athena = everything
+    query = QUERIES[id_]
+    window = {"since": TIME - 7 * DAY, "until": TIME + DAY}
+    params = {**query.params, **OTHERWISE.get(id_, {}), **window}
+    with store.duck() as duck:
+        near = duck.ask(query.sql, params)
+
+    far = athena.ask(query.sql, params)
+
+    assert _plain(far.to_pylist()) == _plain(near.to_pylist())
+    assert far.column_names == near.column_names
+    assert far.num_rows > 0
 
 
 def test_finding_names_the_address_whose_key_does_not_tell_it(keep: Keep) -> None:
