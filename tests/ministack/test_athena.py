@@ -42,7 +42,7 @@ DAY = 86_400_000
 DETECTIONS = find("firedoor.detections", Detection)
 QUERIES = find("firedoor.queries", SavedQuery)
 # Whom the examples have calls of, where the defaults name others.
-OTHERWISE = {"calls_of_principal": {"actor": "app"}}
+OTHERWISE = {"calls_of_principal": {"actor": "config.amazonaws.com"}}
 SAMPLES = {
     Type.TEXT: ('a "quoted" text,\nin two lines', ""),
     Type.WORD: ("word", "Wört"),
