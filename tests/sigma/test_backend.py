@@ -236,6 +236,18 @@ def test_field_is_found_under_the_name_that_the_log_has_for_it(
     assert oracle.matches(one, LOGS[log], record)
 
 
+def test_record_that_is_nested_too_deep_is_matched_by_its_other_fields(duck: Duck) -> None:
+    for depth in (100, 300, 450, 5000):
+        deep = '{"b": [' * depth + "1" + "]}" * depth
+        raws = [f'{{"a": "x", "b": {deep}}}', '{"a": "x"}']
+        columns = Columns()
+        condition = sql(rule("{s: {a: x}, other: [z1], condition: 1 of them}"), columns)
+        table, _ = flat.table(raws, ANY, columns)
+        duck.put({"flat": table})
+
+        assert asked(condition, duck) == ([0, 1] if depth < 500 else [1])
+
+
 def test_letters_are_folded_as_duckdb_does() -> None:
     letters = [chr(code) for code in range(1, 1 << 16) if not 0xD800 <= code < 0xE000]
     with duckdb.connect() as connection:
