@@ -4,7 +4,6 @@ Arrow reads all of them at once. Only where it cannot is each line looked at by 
 sound given to Arrow again.
 """
 
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -157,7 +156,7 @@ def _parsed(lines: bytes, columns: int, format_: Format) -> pa.Table:
     if format_.quoted and b"\\" in lines:
         lines = BACKSLASH.sub(rb"\\\\", lines)
     return csv.read_csv(
-        io.BytesIO(lines),
+        pa.BufferReader(lines),
         # One thread: what reads many objects at once has a thread for each.
         csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=names),
         csv.ParseOptions(
