@@ -39,6 +39,7 @@ from firedoor.baseline import (
 from firedoor.detecting import Engine
 from firedoor.detection import About, Detection
 from firedoor.discovery import find
+from firedoor.errors import BadInput, Unreachable
 from firedoor.lake.duck import Duck
 from firedoor.lake.store import File, Store
 from firedoor.model.finding import Finding
@@ -145,23 +146,24 @@ class Rollup:
             with Duck() as duck:
                 for files in missing:
                     self._measure(duck, name, files)
-        tables = [parquet.read_table(path, schema=ROWS) for path in self._kept(name, since, until)]
+        tables = [_read(path) for path in self._kept(name, since, until)]
         table = pa.concat_tables([ROWS.empty_table(), *tables])
         return table.filter((pc.field("start") >= since) & (pc.field("start") < until))
 
     def rebuild(self, until: datetime) -> int:
         """Measure all days anew of which the store still has rows, and return how many files.
 
-        What is known of days that the store has dropped stays.
+        What is known of days that the store has dropped stays, if they are not older than
+        `HISTORY`.
         """
         end = midnight(until) + DAY
         since = end - round(HISTORY.total_seconds() * 1000)
-        count = 0
+        oldest, count = instant(since).date().isoformat(), 0
         for name in (*metrics(), *{metric.relation for metric in metrics().values()}):
             days = {file.day.isoformat() for file in self._store.files(_relation(name))}
             for path in self._kept(name, 0, end):
-                if _day_of(path) in days:
-                    path.unlink()
+                if _day_of(path) in days or _day_of(path) < oldest:
+                    path.unlink(missing_ok=True)
             self.rows(name, since, end)
             count += len(self._kept(name, since, end))
         return count
@@ -176,10 +178,13 @@ class Rollup:
         since = epoch(datetime.combine(files[0].day, time(), UTC))
         duck.scan(_relation(name), [file.path for file in files])
         table = _asked(duck, name, since, since + DAY)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")
-        parquet.write_table(table, part, compression="zstd")
-        part.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parquet.write_table(table, part, compression="zstd")
+            part.replace(path)
+        except OSError as error:
+            raise Unreachable(f"{path}: what was measured cannot be kept: {error}") from error
 
     def _kept(self, name: str, since: int, until: int) -> list[Path]:
         first, last = (instant(at).date().isoformat() for at in (since, until - 1))
@@ -440,6 +445,14 @@ def _asked(engine: Engine, name: str, since: int, until: int) -> pa.Table:
         for field in ROWS
     ]
     return pa.table(columns, schema=ROWS)
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return parquet.read_table(path, schema=ROWS)
+    except (OSError, pa.ArrowException) as error:
+        what = "cannot be read: `firedoor baseline rebuild` measures its day anew"
+        raise BadInput("baselines", str(path), what) from error
 
 
 def _relation(name: str) -> str:

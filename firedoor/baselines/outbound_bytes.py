@@ -11,8 +11,8 @@ METRIC = Metric(
     relation="network_activity",
     period=Period.DAY,
     measure=Measure.AMOUNT,
-    # The default format of AWS names the interface alone. Where both ends log a packet, only the
-    # sender's does with the direction outbound; where no direction is told, nobody else logs it.
+    # The default format of AWS names the interface alone. What leaves through a NAT gateway is
+    # logged at the machine and at the gateway, and so counts twice for the account.
     sql="""
         SELECT cloud, account, region,
                CASE WHEN resource IS NOT NULL THEN 'resource'
