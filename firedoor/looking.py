@@ -35,7 +35,7 @@ def chosen(ids: tuple[str, ...]) -> Mapping[str, Detection]:
 def _found(id_: str, detection: Detection, store: Store, asked: Look) -> Iterator[Finding]:
     """Yield what a detection finds, looking as often as its windows need to cover the time."""
     for end in ends(asked.since, asked.until, detection.window):
-        with store.duck(end - detection.window, end) as duck:
+        with store.duck(end - detection.reach, end) as duck:
             yield from detecting.findings(id_, detection, duck, end)
 
 

@@ -200,7 +200,7 @@ def _engine(
     end = _lake.instant(until, "--until", _lake.now())
     if not places:
         last = end or _lake.now()
-        longest = max((one.window for one in chosen.values()), default=timedelta())
+        longest = max((one.reach for one in chosen.values()), default=timedelta())
         with _lake.store() as store, store.duck(last - longest, last) as duck:
             yield duck, last, []
         return

@@ -47,11 +47,14 @@ def fill(duck: Duck, urls: Iterable[str], given: Given, queries: Iterable[str]) 
 
 
 def columns(queries: Iterable[str]) -> Columns:
-    """Return the columns of each relation that any of the queries may look at."""
+    """Return the columns of each relation that any of the queries may look at.
+
+    The time is always among them: rows are counted by it, and the last of them is sought.
+    """
     wanted: Columns = {}
     for sql in queries:
         for relation, names in portable.columns(sql).items():
-            wanted[relation] = wanted.get(relation, frozenset()) | names
+            wanted[relation] = wanted.get(relation, frozenset({"time"})) | names
     return wanted
 
 
