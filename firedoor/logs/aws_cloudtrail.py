@@ -83,6 +83,7 @@ class Record(msgspec.Struct, gc=False, rename="camel"):
     request_parameters: msgspec.Raw = NOTHING
     response_elements: msgspec.Raw = NOTHING
     additional_event_data: msgspec.Raw = NOTHING
+    service_event_details: msgspec.Raw = NOTHING
     resources: msgspec.Raw = NOTHING
     raw: msgspec.Raw = NOTHING
     # Worked out, and never in a record.
@@ -114,6 +115,7 @@ ACTIVITIES: Final[Mapping[str, Mapping[str, str]]] = {
     "signin.amazonaws.com": {
         "ConsoleLogin": LOGON,
         "UserAuthentication": LOGON,
+        "CredentialVerification": LOGON,
         "ExternalIdPDirectoryLogin": LOGON,
         "GetSigninToken": ASSUME,
         "SwitchRole": SWITCH,
@@ -186,7 +188,11 @@ def _missing(record: Record) -> str:
 
 
 def _logins(record: Record) -> Sequence[Record]:
-    return (record,) if _activity(record) else ()
+    if not _activity(record):
+        return ()
+    # Of a wrong password in IAM Identity Center only this tells; of a right one, a later event too.
+    is_step = record.event_name == "CredentialVerification" and _status(record) == "Success"
+    return () if is_step else (record,)
 
 
 def _activity(record: Record) -> str | None:
@@ -251,8 +257,8 @@ def _status(record: Record) -> str:
     if record.error_code or record.error_message:
         return "Failure"
     # `{"ConsoleLogin": "Failure"}`
-    failed = _is_signin(record) and b'"Failure"' in bytes(record.response_elements)
-    return "Failure" if failed else "Success"
+    told = (record.response_elements, record.service_event_details) if _is_signin(record) else ()
+    return "Failure" if any(b'"Failure"' in bytes(one) for one in told) else "Success"
 
 
 def _denied(record: Record) -> bool:

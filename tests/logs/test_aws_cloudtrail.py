@@ -133,3 +133,15 @@ def test_notification_of_s3_is_no_event() -> None:
 
     assert not SOURCE.recognises(Sample("n.json", record=notification))
     assert SOURCE.recognises(Sample("e.json", record=EVENT))
+
+
+def test_wrong_password_in_identity_center_is_a_login_that_failed() -> None:
+    step = EVENT | {"eventSource": "signin.amazonaws.com", "eventName": "CredentialVerification"}
+    details = [{"CredentialVerification": word} for word in ("Failure", "Success")]
+
+    [parsed] = read(*(step | {"serviceEventDetails": one} for one in details))
+
+    assert parsed.tables["authentication"].select(["activity", "status"]).to_pylist() == [
+        {"activity": "Logon", "status": "Failure"}
+    ]
+    assert parsed.tables["api_activity"]["status"].to_pylist() == ["Failure", "Success"]
