@@ -49,6 +49,10 @@ faults: .venv/ready  ## Let everything go wrong in every action, and print the t
 bench-response: .venv/ready  ## Measure how long a finding takes to its containment.
 	@$(BIN)/python -m bench.response
 
+.PHONY: bench-detect
+bench-detect: .venv/ready  ## Measure how fast logs are read and asked.
+	@$(BIN)/python -m bench.detect
+
 .PHONY: lock
 lock: $(UV)  ## Pin the newest versions of all dependencies.
 	$(UV) pip compile --quiet $(LOCK) --group bootstrap --output-file requirements/uv.txt

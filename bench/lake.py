@@ -12,9 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-SEEDS: Final = (
-    "seed_rejected_traffic", "seed_unusual_outbound", "seed_ssh_attempts", "seed_large_transfers",
-)  # fmt: skip
+SEEDS: Final = ("rejected_traffic", "unusual_outbound", "suspicious_ssh", "large_transfers")
 """The saved queries that are the four questions of seed.txt."""
 
 
@@ -59,6 +57,58 @@ def stored(store: str) -> dict[str, Any]:
         began = time.process_time()
         answers = _answers(duck)
         return {"answers": answers, "asking": time.process_time() - began}
+
+
+def multiply(store: str, days: str) -> dict[str, Any]:
+    """Keep the same day so many times over, each time a day earlier."""
+    import duckdb
+
+    from firedoor.collector import Blob
+    from firedoor.lake.store import Store, Written
+    from firedoor.log_source import Parsed
+
+    now, rows = datetime.now(UTC), 0
+    with Store(Path(store)) as opened:
+        files = opened.files()
+        for back in range(1, int(days)):
+            for file in files:
+                written = Written(opened.root, Blob(f"{file.path}-{back}", "1", 1, now))
+                with duckdb.connect() as duck:
+                    shifted = duck.sql(
+                        f"SELECT * REPLACE (time - {back} * 86400000 AS time)"  # noqa: S608
+                        f" FROM read_parquet('{file.path}', hive_partitioning = false)"
+                    )
+                    day = (file.day - timedelta(days=back)).isoformat()
+                    for batch in shifted.to_arrow_reader(1_000_000):
+                        table = _as_read(batch, file.relation, day, file.account)
+                        written.add(Parsed({file.relation: table}))
+                written.close()
+                opened.keep(written, now)
+        rows = sum(file.rows for file in opened.files())
+    return {"rows": rows}
+
+
+def _as_read(batch: Any, relation: str, day: str, account: str) -> Any:
+    """Return rows as a log source gives them: with the columns that are in the path of a file."""
+    import pyarrow as pa
+
+    from firedoor.log_source import ARROW
+    from firedoor.relations import RELATIONS
+
+    rows = pa.Table.from_batches([batch])
+    known = {
+        "day": pa.repeat(pa.scalar(day), len(rows)),
+        "account": pa.repeat(pa.scalar(account), len(rows)),
+    }
+    columns = RELATIONS[relation].columns
+    arrays = []
+    for column in columns:
+        array = known[column.name] if column.name in known else rows[column.name].combine_chunks()
+        type_ = ARROW[column.type]
+        arrays.append(
+            array.dictionary_encode() if pa.types.is_dictionary(type_) else array.cast(type_)
+        )
+    return pa.table(arrays, names=[column.name for column in columns])
 
 
 def detections(store: str) -> dict[str, Any]:

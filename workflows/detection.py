@@ -40,7 +40,5 @@ class DetectionWorkflow:
 
     def _last_end(self, now: datetime) -> datetime:
         """Return until when the run before this one looked."""
-        if not workflow.has_last_completion_result():
-            return now
-        last: Detected = workflow.get_last_completion_result(Detected)
-        return last.until
+        last = workflow.get_last_completion_result(Detected)
+        return last.until if last else now

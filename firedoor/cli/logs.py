@@ -173,8 +173,8 @@ def tables(
     if json:
         document([column.__dict__ for column in columns])
         return
-    rows = [(c.name, c.type.value, c.ocsf, c.description) for c in columns]
-    output.show(render.table(("column", "type", "OCSF", "holds"), rows))
+    cells = [(c.name, c.type.value, c.ocsf, c.description) for c in columns]
+    output.show(render.table(("column", "type", "OCSF", "holds"), cells))
 
 
 @logs.command()

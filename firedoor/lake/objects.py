@@ -5,6 +5,7 @@ is longer than that.
 """
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import BinaryIO, Final
@@ -106,10 +107,10 @@ class Reading:
         if first.startswith(BOM):
             first = first.removeprefix(BOM)
             self._before = len(BOM)
-        if not first.strip():
+        if _is_blank(first):
             return
         rest = _chained(first, blocks)
-        if self._resumed or first.lstrip()[:1] in b"{[":
+        if self._resumed or _BLANK.sub(b"", first[:KEPT], 1)[:1] in (b"{", b"["):
             yield from self._json(rest)
         else:
             yield from self._lines(self._counted(rest))
@@ -187,14 +188,17 @@ class Reading:
 
     def _lines(self, blocks: Iterator[bytes], enveloped: Place | None = None) -> Iterator[Parsed]:
         place = enveloped or self._place
-        source, head = None, b""
+        source, head, before_it = None, b"", b""
         for lines, too_long in _whole_lines(blocks):
+            # Only where more follows, for counting takes as long as a question.
+            self._number += before_it.count(b"\n")
+            before_it = b""
             if too_long:
                 refusal = Refusal(self._number, f"a line of over {LONGEST >> 20} MB", lines[:KEPT])
                 self._number += 1
                 yield Parsed(refused=[refusal])
                 continue
-            if source is None and lines.strip():
+            if source is None and not _is_blank(lines):
                 before, line = _first_line(lines)
                 sample = Sample(place.name, line, format=place.format)
                 id_ = self._recognised([sample], Shape.LINES, alone=enveloped is None)
@@ -206,13 +210,15 @@ class Reading:
                 if source.header(line):
                     head = line
                     self._number += before + 1
-                    lines = lines.lstrip().partition(b"\n")[2]
+                    lines = lines[(lines.find(b"\n", lines.find(line)) + 1 or len(lines)) :]
             piece = Piece(place, lines=lines, header=head, first=self._number, wanted=self._wanted)
-            self._number += lines.count(b"\n")
-            if source is not None and lines.strip():
+            before_it = lines
+            if source is not None and not _is_blank(lines):
                 for parsed in _by_halves(source, piece):
                     kept = [_cut(one) for one in parsed.refused]
                     yield Parsed(parsed.tables, kept, parsed.passed, parsed.lost)
+        if enveloped is not None:
+            self._number += before_it.count(b"\n")
 
     def _table(self, stream: BinaryIO) -> Iterator[Parsed]:
         try:
@@ -402,9 +408,18 @@ def _by_halves(source: LogSource, piece: Piece) -> Iterator[Parsed]:
 
 def _first_line(lines: bytes) -> tuple[int, bytes]:
     """Return how many lines are blank, and the one that comes after them."""
-    text = lines.lstrip()
-    before = lines[: len(lines) - len(text)].count(b"\n")
-    return before, text.partition(b"\n")[0].rstrip(b"\r")
+    found = _BLANK.match(lines)
+    start = found.end() if found else 0
+    end = lines.find(b"\n", start)
+    return lines[:start].count(b"\n"), lines[start : end if end >= 0 else None].rstrip(b"\r")
+
+
+def _is_blank(text: bytes) -> bool:
+    """Whether there is nothing in a text; to strip one of many megabytes would copy it."""
+    return not text or text.isspace()
+
+
+_BLANK: Final = re.compile(rb"\s*")
 
 
 def _whole_lines(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -425,5 +440,5 @@ def _whole_lines(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
         if len(carried) > LONGEST:
             yield carried[:KEPT], True
             carried, skipping = b"", True
-    if carried.strip():
+    if not _is_blank(carried):
         yield carried + b"\n", False

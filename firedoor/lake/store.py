@@ -137,8 +137,10 @@ class Store:
         ).fetchone()
         if row is None:
             return None
-        first = None if row[11] is None else _instant(row[11])
-        return Seen(*row[:2], _instant(row[2]), *row[3:10], bool(row[10]), first)
+        version, modified, *counts, compacted, first = row[1:]
+        return Seen(
+            name, version, _instant(modified), *counts, bool(compacted), first and _instant(first)
+        )
 
     def problems(self) -> list[Seen]:
         """Return the objects that were not read whole, and those of which a line was refused."""
