@@ -1,4 +1,4 @@
-"""Blobs in Azurite, Microsoft's own emulator, where `npx` can fetch it."""
+"""Blobs in Azurite, Microsoft's own emulator, which `npx` fetches where TESTS_WITH_TOOLS is set."""
 
 import os
 import shutil
@@ -17,7 +17,11 @@ from azure.storage.blob import ContainerClient
 from firedoor import collecting
 from firedoor.errors import NotFound
 
-pytestmark = [pytest.mark.fetches, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.fetches,
+    pytest.mark.slow,
+    pytest.mark.skipif("TESTS_WITH_TOOLS" not in os.environ, reason="TESTS_WITH_TOOLS is not set"),
+]
 
 AZURITE = "azurite@3.35.0"
 ACCOUNT = "devstoreaccount1"
@@ -30,8 +34,7 @@ PATIENCE = 60.0
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of the emulator."""
     npx = shutil.which("npx")
-    if npx is None:
-        pytest.skip("there is no npx, which fetches Azurite")
+    assert npx is not None, "there is no npx"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -60,7 +63,7 @@ def _until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
             if asked.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    pytest.skip("Azurite cannot be fetched or does not start")
+    pytest.fail("Azurite cannot be fetched or does not start")
 
 
 @pytest.fixture

@@ -18,8 +18,6 @@ class Account(NamedTuple):
 
     order: Order
     vpcs: list[str]
-    balancer: str
-    acl: str
 
     def client(self, service: str) -> Any:
         """Return a client that may do anything."""
@@ -37,9 +35,16 @@ def account(aws: Aws) -> Account:
     ec2 = _client("ec2")
     ec2.create_vpc(CidrBlock="10.1.0.0/16")
     vpcs = sorted(vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"])
-    subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:2]
-    made = _client("elbv2").create_load_balancer(Name="web", Subnets=subnets, Type="application")
-    acl = _client("wafv2").create_web_acl(
+    order = Order(account=ACCOUNT, region=REGION, destination=f"s3://{BUCKET}/network")
+    return Account(order, vpcs)
+
+
+@pytest.fixture
+def served(account: Account) -> Account:
+    """The same with a load balancer and a web ACL."""
+    subnets = [subnet["SubnetId"] for subnet in _client("ec2").describe_subnets()["Subnets"]]
+    _client("elbv2").create_load_balancer(Name="web", Subnets=subnets[:2], Type="application")
+    _client("wafv2").create_web_acl(
         Name="web",
         Scope="REGIONAL",
         DefaultAction={"Allow": {}},
@@ -49,9 +54,4 @@ def account(aws: Aws) -> Account:
             "MetricName": "web",
         },
     )
-    return Account(
-        order=Order(account=ACCOUNT, region=REGION, destination=f"s3://{BUCKET}/network"),
-        vpcs=vpcs,
-        balancer=made["LoadBalancers"][0]["LoadBalancerArn"],
-        acl=acl["Summary"]["ARN"],
-    )
+    return account
