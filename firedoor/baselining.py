@@ -329,21 +329,24 @@ def shown(
     id_: str, measurements: Measurements, at: datetime, *, account: str = "", entity: str = "",
     spans: Iterable[Span] = (),
 ) -> list[Measured]:  # fmt: skip
-    """Return how everybody stands in the period of an instant, who is above first.
+    """Return how everybody stands at an instant, who is above first.
 
-    That is whoever has a value, the `MOST` greatest of them; an entity that is asked for, always.
+    That is everybody with a value in the day before, the last of them; who has a great one, if
+    there are more than `MOST`. Of an entity that is asked for it is the last value of all.
     """
-    metric = metrics()[id_]
+    metric, length = metrics()[id_], metrics()[id_].period.ms
     learner = Learner(id_, metric, measurements, at, tuple(spans))
-    start = epoch(at - timedelta(milliseconds=1)) // metric.period.ms * metric.period.ms
-    since = midnight(at - HISTORY) if entity else start
-    found = dict.fromkeys(one for them in learner.values(since, start + 1).values() for one in them)
-    wanted = [
-        one
-        for one in found
-        if account in ("", one.account) and (not entity or entity in (one.name, str(one)))
-    ][:MOST]
-    return sorted(learner.measured(start, wanted), key=_urgency)
+    since = midnight(at - HISTORY) if entity else (epoch(at) - DAY) // length * length
+    last: dict[Entity, int] = {}
+    for start, entities in sorted(learner.values(since, epoch(at)).items(), reverse=True):
+        for one in entities:
+            if account in ("", one.account) and (not entity or entity in (one.name, str(one))):
+                last.setdefault(one, start)
+    by_start: dict[int, list[Entity]] = {}
+    for one, start in [*last.items()][:MOST]:
+        by_start.setdefault(start, []).append(one)
+    found = (one for start, them in by_start.items() for one in learner.measured(start, them))
+    return sorted(found, key=_urgency)
 
 
 def findings(

@@ -90,6 +90,21 @@ def test_the_normal_of_an_instance_is_learned_from_the_days_before(duck: Duck) -
     assert (instance.normal.days, instance.verdict) == (20, Verdict.NORMAL)
 
 
+def test_who_was_not_seen_in_this_hour_is_shown_as_it_was_in_the_last(duck: Duck) -> None:
+    logs = measured(duck, logins(15, 18))
+
+    at_once, next_day, asked_for = (
+        baselining.shown("failed_logins", logs, after(15, hours=hours), entity=entity)
+        for hours, entity in ((20, ""), (40, ""), (40, "alice"))
+    )
+
+    assert {(one.start, one.verdict) for one in at_once} == {
+        (BEGIN + 15 * DAY + 3 * HOUR, Verdict.ABOVE)
+    }
+    assert next_day == []
+    assert [one.entity.name for one in asked_for] == ["alice"]
+
+
 def test_far_more_than_normal_is_a_finding_about_the_instance_and_not_its_account(
     duck: Duck,
 ) -> None:

@@ -91,9 +91,10 @@ def show(
         Path | None, typer.Option("--html", metavar="FILE", help="The same as a page.")
     ] = None,
 ) -> None:
-    """Show what is normal of everybody who was seen in the last hour or day, and how it is now.
+    """Show what is normal of everybody who was seen in the last day, and how it was then.
 
-    Whoever is above the threshold comes first. Days that are not measured yet are measured first.
+    That is the last hour or day in which there was something to be measured. Whoever is above the
+    threshold comes first. Days that are not measured yet are measured first.
     """
     found = _measured(metric, entity, account, at, leave_out or [])
     if entity and not found:
@@ -103,7 +104,7 @@ def show(
     elif json:
         document([_plain(one) for one in found])
     else:
-        heads = ("metric", "entity", "account", "normal", "now", "threshold", "verdict", "known")
+        heads = ("metric", "entity", "account", "from", "normal", "now", "threshold", "verdict", "")
         output.show(render.table(heads, [_row(one) for one in found]))
 
 
@@ -176,6 +177,7 @@ def _row(one: Measured) -> tuple[Any, ...]:
         one.id,
         clean(one.entity.name) or "(all of it)",
         clean(one.entity.account),
+        f"{baselining.instant(one.start):%Y-%m-%d %H:%M}",
         known.band_of(unit, normal),
         known.told(unit, one.value),
         known.told(unit, normal.threshold),
