@@ -111,7 +111,7 @@ def _finding(
         min(row["first_seen"] for row in rows),
         max(row["last_seen"] for row in rows),
     )
-    sentences = [detection.summary.format_map(row) for row in rows[:SHOWN]]
+    sentences = [detection.summary.format_map(_said(row)) for row in rows[:SHOWN]]
     more = [f"... and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
     name = f"{id_}|{subject.path}|{_bucket(first, detection)}"
     return Finding(
@@ -251,6 +251,10 @@ def _bucket(row: Mapping[str, Any], detection: Detection) -> int:
     """Return which window a match is counted for: that of its last sight."""
     window = int(detection.window.total_seconds() * 1000)
     return int(row["last_seen"]) // window
+
+
+def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: "unknown" if value in (None, "") else value for name, value in row.items()}
 
 
 def _order(row: Mapping[str, Any]) -> tuple[int, str]:

@@ -342,6 +342,12 @@ def test_ports_names_and_keys_of_credentials_go_into_the_finding_once() -> None:
     assert sorted(finding.access_keys) == ["AKIA1", "AKIA2"]
 
 
+def test_what_is_not_told_is_said_to_be_unknown() -> None:
+    (finding,) = made({"resource": "i-0a1b", "ports": None})
+
+    assert finding.description == "unknown was refused at unknown ports of unknown in 30 tries"
+
+
 def test_a_column_that_is_not_of_the_relation_is_refused() -> None:
     with pytest.raises(BadInput, match="network_activity: scr_ip: expected columns"):
         detecting.tables({"network_activity": [{"scr_ip": "10.0.0.1"}]})

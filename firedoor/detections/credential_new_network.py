@@ -48,7 +48,7 @@ DETECTION = Detection(
             SELECT cloud, account, actor_type, actor, actor_account, credential, operation,
                    src_key, before, count, first_seen, last_seen,
                    sum(before) OVER (PARTITION BY cloud, account, actor_type, actor) AS calls,
-                   count(*) FILTER (WHERE before > 0)
+                   sum(CASE WHEN before > 0 THEN 1 ELSE 0 END)
                        OVER (PARTITION BY cloud, account, actor_type, actor) AS networks
             FROM networks
         )

@@ -14,7 +14,8 @@ DETECTION = Detection(
     title="Records or detectors were switched off",
     description=(
         "A principal stopped or deleted a trail, flow logs, a detector, a recorder, diagnostic"
-        " settings or a sink. Hardly ever is there a good reason, and what follows goes unseen."
+        " settings or a sink, or took the account out of its organisation. Hardly ever is there a"
+        " good reason, and what follows goes unseen."
     ),
     type="Stealth:IAMUser/LoggingDisabled",
     severity=8,
@@ -35,10 +36,13 @@ DETECTION = Detection(
                 'DeleteDetector', 'StopMonitoringMembers', 'DisassociateFromAdministratorAccount',
                 'DisassociateFromMasterAccount', 'DisableSecurityHub',
                 'StopConfigurationRecorder', 'DeleteConfigurationRecorder',
-                'DeleteDeliveryChannel', 'DeleteResolverQueryLogConfig',
+                'DeleteDeliveryChannel', 'LeaveOrganization', 'DeleteResolverQueryLogConfig',
                 'DisassociateResolverQueryLogConfig', 'DeleteLoggingConfiguration'))
             OR (cloud = 'aws' AND operation = 'UpdateDetector' AND (
                 request LIKE '%"enable":false%' OR request LIKE '%"enable": false%'))
+            OR (cloud = 'aws' AND operation = 'PutEventSelectors' AND (
+                request LIKE '%"includeManagementEvents":false%'
+                OR request LIKE '%"includeManagementEvents": false%'))
             OR (cloud = 'azure' AND lower(operation) IN (
                 'microsoft.insights/diagnosticsettings/delete',
                 'microsoft.insights/logprofiles/delete',
@@ -64,6 +68,19 @@ DETECTION = Detection(
         Example(
             "a detector was switched off",
             {"api_activity": ({**DETECTOR, "request": '{"detectorId":"1","enable":false}'},)},
+            matches=1,
+        ),
+        Example(
+            "a trail that no longer records who manages the account",
+            {
+                "api_activity": (
+                    {
+                        **STOP,
+                        "operation": "PutEventSelectors",
+                        "request": '{"eventSelectors":[{"includeManagementEvents":false}]}',
+                    },
+                )
+            },
             matches=1,
         ),
         Example(

@@ -261,6 +261,8 @@ def _in_node(node: exp.Expr) -> Iterator[str]:
             yield "Athena knows only IS NULL and IS NOT NULL"
         case exp.Count() if node.expressions or len(_distinct(node)) > 1:
             yield "expected one expression to count"
+        case exp.Window() if isinstance(node.this, exp.Filter) or node.this.find(exp.Distinct):
+            yield "Athena knows no FILTER and no DISTINCT in windows: use sum(CASE ...)"
         case exp.Join() if node.args.get("kind") not in (None, "", "INNER", "OUTER", "CROSS"):
             yield f"expected a join that both engines know, not {node.args['kind']}"
         case exp.Table() if not isinstance(node.this, exp.Identifier):

@@ -67,6 +67,10 @@ REFUSED = {
     f"SELECT max(bytes, 3) AS a {FLOWS}": OTHERWISE,
     f"SELECT count(DISTINCT time, bytes) AS a {FLOWS}": "expected one expression to count",
     "SELECT a FROM read_csv('/etc/passwd')": f"read_csv: {FUNCTION}",
+    f"SELECT count(*) FILTER (WHERE bytes > 1) OVER (PARTITION BY account) AS a {FLOWS}":
+        "Athena knows no FILTER and no DISTINCT in windows",
+    f"SELECT count(DISTINCT bytes) OVER (PARTITION BY account) AS a {FLOWS}":
+        "Athena knows no FILTER and no DISTINCT in windows",
     # addresses
     f"SELECT time {FLOWS} WHERE src_ip LIKE '10.%'": "addresses are compared by their keys",
     f"SELECT time {FLOWS} WHERE dst_ip NOT LIKE '10.%'": "addresses are compared by their keys",
