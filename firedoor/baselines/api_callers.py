@@ -11,11 +11,14 @@ METRIC = Metric(
     relation="api_activity",
     period=Period.HOUR,
     measure=Measure.NOVELTY,
+    # A service of the cloud that begins to call is no new principal of the account.
     sql="""
         SELECT cloud, account, '' AS region, '' AS kind, '' AS entity,
                actor AS item, min(time - time % :period) AS start
         FROM api_activity
-        WHERE time >= :since AND time < :until AND actor IS NOT NULL
+        WHERE time >= :since AND time < :until
+          AND actor IS NOT NULL AND coalesce(actor_type, '') <> 'AWSService'
+          AND actor NOT LIKE '%.amazonaws.com'
         GROUP BY cloud, account, actor
     """,
     usual=0,

@@ -18,6 +18,7 @@ METRIC = Metric(
         FROM api_activity
         WHERE time >= :since AND time < :until
           AND actor IS NOT NULL AND coalesce(actor_type, '') <> 'AWSService'
+          AND actor NOT LIKE '%.amazonaws.com'
         GROUP BY cloud, account, actor_type, actor, time - time % :period
     """,
     usual=1000,
