@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 from urllib.parse import quote, unquote
 
 from firedoor.collector import Blob, Collector
-from firedoor.collectors import _days, _globs
+from firedoor.collectors import _days, _globs, _names
 from firedoor.collectors._days import Level, Run
 from firedoor.collectors._stream import reading
 from firedoor.errors import (
@@ -44,10 +44,6 @@ _HTTPS = re.compile(
 _SHORT = re.compile(
     r"azblob://(?P<account>[a-z0-9]{3,24})/(?P<container>[^/?]+)(?:/(?P<path>[^?]*))?", re.DOTALL
 )
-_SUBSCRIPTION = re.compile(
-    r"(?:/subscriptions/|flowLogResourceID=/)([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})", re.I
-)
-
 # By account and container. A name must not hold it, and whoever opens a blob has only its name.
 _signatures: dict[tuple[str, str], str] = {}
 
@@ -220,14 +216,13 @@ def _readable(where: _Where, items: Iterable[Any]) -> Iterator[Blob]:
 def _blob(where: _Where, item: Any) -> Blob:
     from azure.storage.blob import BlobType
 
-    subscription = _SUBSCRIPTION.search(item.name)
     return Blob(
         name=where.name(item.name),
         version=item.etag.strip('"'),
         size=item.size,
         modified=item.last_modified.astimezone(UTC),
         grows=item.blob_type == BlobType.APPENDBLOB or item.name.endswith(f"/{GROWING}"),
-        account=subscription[1].lower() if subscription else "",
+        account=_names.azure(item.name),
     )
 
 

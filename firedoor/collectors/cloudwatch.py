@@ -38,11 +38,13 @@ def takes(url: str) -> bool:
 
 
 def blobs(url: str, since: datetime | None) -> Iterator[Blob]:
-    """Yield the hours of a log group, as far back as it keeps events, or from `since` on.
+    """Yield the hours of a log group from its first event on, or from `since` on.
 
     Raises `BadInput`, `CloudError` or `Unreachable`.
     """
-    yield from hours(_group(url), since, datetime.now(UTC))
+    group = _group(url)
+    first = since or _first(group)
+    return hours(group, first, datetime.now(UTC)) if first else iter(())
 
 
 def hours(group: dict[str, Any], since: datetime | None, now: datetime) -> Iterator[Blob]:
@@ -102,6 +104,20 @@ def _group(url: str) -> dict[str, Any]:
         if not page.get("nextToken"):
             raise NotFound("ResourceNotFoundException", f"no log group {name}", "DescribeLogGroups")
         more["nextToken"] = page["nextToken"]
+
+
+def _first(group: dict[str, Any]) -> datetime | None:
+    """Return when the first event of a log group was, or None if there is none."""
+    found = _ARN.fullmatch(group["arn"])
+    filter_ = _client(found).filter_log_events
+    wanted: dict[str, Any] = {"logGroupName": group["logGroupName"], "limit": 1}
+    while True:
+        page = _patiently(partial(filter_, **wanted), "FilterLogEvents")
+        if page["events"]:
+            return _time(page["events"][0]["timestamp"])
+        if not page.get("nextToken"):
+            return None
+        wanted["nextToken"] = page["nextToken"]
 
 
 def _client(found: re.Match[str] | None) -> Any:

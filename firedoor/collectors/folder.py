@@ -8,7 +8,7 @@ from typing import BinaryIO, Final
 from urllib.parse import unquote, urlparse
 
 from firedoor.collector import Blob, Collector
-from firedoor.collectors import _globs
+from firedoor.collectors import _globs, _names
 from firedoor.errors import BadInput
 
 UNFINISHED: Final = (".part", ".partial", ".tmp", ".crdownload")
@@ -90,10 +90,12 @@ def _bad(path: Path, error: OSError) -> BadInput:
 
 
 def _blob(path: Path) -> Blob:
-    state = path.stat()
+    state, (account, region) = path.stat(), _names.copied(path.as_posix())
     return Blob(
         name=str(path),
         version=f"{state.st_size}-{state.st_mtime_ns}",
         size=state.st_size,
         modified=datetime.fromtimestamp(state.st_mtime, UTC),
+        account=account,
+        region=region,
     )

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, BinaryIO, Final
 
 from firedoor.collector import Blob, Collector
-from firedoor.collectors import _days, _globs
+from firedoor.collectors import _days, _globs, _names
 from firedoor.collectors._days import Level, Run
 from firedoor.collectors._stream import reading
 from firedoor.errors import BadInput, CloudError, Unreachable
@@ -19,8 +19,6 @@ PAGE: Final = 1000
 RECONNECTS: Final = 3
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:aws[\w-]*:s3:[^/]+:accesspoint")
-_ACCOUNT = re.compile(r"(?:^|[/_]|=)(\d{12})(?=[/_])")
-_REGION = re.compile(r"(?:^|[/_]|=)([a-z]{2,4}(?:-[a-z]+){1,2}-\d{1,2})(?=[/_])")
 
 
 def takes(url: str) -> bool:
@@ -166,12 +164,12 @@ def _readable(bucket: str, page: dict[str, Any]) -> list[Blob]:
 
 def _blob(bucket: str, said: dict[str, Any]) -> Blob:
     key = said["Key"]
-    account, region = _ACCOUNT.search(key), _REGION.search(key)
+    account, region = _names.aws(key)
     return Blob(
         name=f"{SCHEME}{bucket}/{key}",
         version=said["ETag"].strip('"'),
         size=said["Size"],
         modified=said["LastModified"].astimezone(UTC),
-        account=account[1] if account else "",
-        region=region[1] if region else "",
+        account=account,
+        region=region,
     )

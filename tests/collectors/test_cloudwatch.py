@@ -65,7 +65,18 @@ def test_since_leaves_out_the_hours_that_were_settled_then() -> None:
     assert list(hours(now, now)) == ["2026-01-31T10:00Z", "2026-01-31T11:00Z"]
 
 
+def test_hours_begin_with_the_first_event(logs: Any) -> None:
+    assert list(collecting.blobs(ARN)) == []
+
+    put(logs, (NOW - timedelta(hours=5), "first"), (NOW, "last"))
+
+    start = NOW - timedelta(hours=5) - cloudwatch.LATE
+    assert next(collecting.blobs(ARN)).name == f"{ARN}@{start:%Y-%m-%dT%H:00Z}"
+
+
 def test_account_and_region_are_told_by_the_arn(logs: Any) -> None:
+    put(logs, (NOW, "x"))
+
     blob = next(collecting.blobs(f"cloudwatch://{GROUP}"))
 
     assert (blob.account, blob.region) == ("123456789012", "us-east-1")

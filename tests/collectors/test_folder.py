@@ -93,6 +93,21 @@ def test_a_file_is_read_from_an_offset(logs: Path) -> None:
         assert stream.read() == b"log"
 
 
+def test_what_was_copied_with_its_folders_tells_whose_it_is(tmp_path: Path) -> None:
+    subscription = "00000000-0000-0000-0000-00000000000A"
+    for place in (
+        "202601311200/AWSLogs/123456789012/CloudTrail/eu-west-1/2026/01/31/a.gz",
+        f"z/resourceId=/SUBSCRIPTIONS/{subscription}/RESOURCEGROUPS/X/y=2026/PT1H.json",
+        "zz/999999999999/c.log",
+    ):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).write_text("x")
+
+    assert {(blob.account, blob.region) for blob in collecting.blobs(str(tmp_path))} == {
+        ("123456789012", "eu-west-1"), (subscription.lower(), ""), ("", ""),
+    }  # fmt: skip
+
+
 def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^logs: .*/none: no such file or folder$"):
         list(collecting.blobs(f"{tmp_path}/none"))
