@@ -14,6 +14,7 @@ from firedoor.detection import About, Detection
 from firedoor.detections import credential_new_network, outbound_volume, port_scan
 from firedoor.detections._examples import CALL, DENIED, HOUR, MINUTE, OUTBOUND, TIME, each
 from firedoor.errors import BadInput, BadQuery
+from firedoor.lake import portable
 from firedoor.lake.duck import Duck
 from firedoor.model.finding import Cloud, Finding, Kind, PrincipalType, Side
 
@@ -86,6 +87,24 @@ def test_ipv6_addresses_are_told_from_end_to_end() -> None:
     }
     assert {str(address) for address in finding.local_addresses} == {"fd00::5", "10.0.1.5"}
     assert "2001:db8::8 was refused at 30 ports of fd00::5 in 30 tries" in finding.description
+
+
+def test_every_question_is_bounded_and_portable() -> None:
+    scan = each({**DENIED, "src_ip": "2001:db8::7"}, "dst_port", range(1, 31))
+    bounded = []
+
+    class Heard(Duck):
+        def ask(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
+            portable.check(sql)
+            bounded.append((params or {}).keys() >= {"since", "until"})
+            return super().ask(sql, params)
+
+    with Heard() as duck:
+        duck.put(detecting.tables({"network_activity": scan}))
+        detecting.findings("port_scan", port_scan.DETECTION, duck, UNTIL)
+
+    # The rule itself, and then the texts of senders and of receivers.
+    assert bounded == [True, True, True]
 
 
 def test_a_mapped_address_is_the_ipv4_address() -> None:
