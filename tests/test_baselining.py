@@ -250,6 +250,36 @@ def test_a_call_at_night_is_compared_with_other_nights(duck: Duck) -> None:
     assert [[one.subject.id for one in some] for some in found] == [["role/app"], []]
 
 
+def test_many_new_principals_in_an_hour_are_a_finding_and_services_are_none(duck: Duck) -> None:
+    caller = PLACE | {"actor_type": "IAMUser", "actor": "alice"}
+    usual = [caller | {"time": BEGIN + hour * HOUR} for hour in range(25 * 24)]
+    people, services = (
+        [caller | {"time": BEGIN + 25 * DAY, "actor": f"new{n}{end}"} for n in range(5)]
+        for end in ("", ".amazonaws.com")
+    )
+
+    found = [
+        baselining.findings(measured(duck, {"api_activity": usual + some}), after(25, hours=1),
+                            ids=["api_callers"])
+        for some in (people, services)
+    ]  # fmt: skip
+
+    assert [[one.subject.id for one in some] for some in found] == [[ACCOUNT], []]
+    assert found[0][0].description.endswith("\nnew: new0, new1, new2, new3, new4")
+
+
+def test_a_machine_that_has_just_begun_is_not_compared_with_its_absence(duck: Duck) -> None:
+    rows = outbound(20, 2 * GB)["network_activity"]
+    rows += [sent(BEGIN + 20 * DAY, 12 * GB, resource="i-0fedcba9876543210")]
+    logs = measured(duck, {"network_activity": rows})
+
+    found = baselining.shown(
+        "outbound_bytes", logs, after(20, hours=2), entity="i-0fedcba9876543210"
+    )
+
+    assert [(one.verdict, one.normal.warm) for one in found] == [(Verdict.RAISED, False)]
+
+
 def test_days_of_an_incident_are_left_out(duck: Duck) -> None:
     rows = {
         "network_activity": [
