@@ -23,7 +23,7 @@ DETECTION = Detection(
     sql="""
         WITH minutes AS (
             SELECT cloud, account, region, src_key, max(resource) AS resource,
-                   max(network) AS network, count(*) AS count, count(DISTINCT domain) AS domains,
+                   max(network) AS network, count(*) AS count, max(domain) AS sample,
                    min(time) AS first_seen, max(time) AS last_seen
             FROM dns_activity
             WHERE time >= :since AND time < :until
@@ -32,12 +32,12 @@ DETECTION = Detection(
         )
         SELECT cloud, account, region, max(resource) AS resource, max(network) AS network,
                src_key AS local_key, count(*) AS minutes, max(count) AS most,
-               max(domains) AS domains, sum(count) AS count,
+               max(sample) AS sample, sum(count) AS count,
                min(first_seen) AS first_seen, max(last_seen) AS last_seen
         FROM minutes
         GROUP BY cloud, account, region, src_key
     """,
-    summary="{local_ip} asked up to {most} times a minute, for {domains} domains",
+    summary="{local_ip} asked up to {most} times a minute, as for {sample}",
     examples=(
         Example("3001 queries in a minute", {"dns_activity": (QUERY,) * 3001}, matches=1),
         Example("3000 queries in a minute", {"dns_activity": (QUERY,) * 3000}, matches=0),
