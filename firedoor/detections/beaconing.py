@@ -1,13 +1,16 @@
 """Connections of one host to one destination outside, as regular as a clock."""
 
 from datetime import timedelta
+from typing import Any
 
 from firedoor.detection import About, Detection, Example
-from firedoor.detections._examples import DAY, HOUR, MINUTE, OUTBOUND, TIME
+from firedoor.detections._examples import HOUR, MINUTE, OUTBOUND, TIME, Row
 from firedoor.model.finding import Side
 
 
-def beacon(gap: int = 5 * MINUTE, count: int = 24, jitter: float = 0.1, **row: object):  # type: ignore[no-untyped-def]
+def beacon(
+    gap: int = 5 * MINUTE, count: int = 24, jitter: float = 0.1, **row: Any
+) -> tuple[Row, ...]:
     """Return connections, each from a port of its own, that come early and late in turns."""
     return tuple(
         {
@@ -137,8 +140,8 @@ DETECTION = Detection(
             matches=0,
         ),
         Example(
-            "a backup each hour",
-            {"network_activity": beacon(gap=HOUR // 2, bytes=DAY)},
+            "a backup each half hour",
+            {"network_activity": beacon(gap=30 * MINUTE, bytes=50_000_000)},
             matches=0,
         ),
     ),
