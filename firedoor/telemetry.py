@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from temporalio.runtime import Runtime
 
 # They tell at INFO what they do for every request.
-CHATTY = ("asyncio", "boto3", "botocore", "urllib3", "httpx")
+CHATTY = ("asyncio", "azure", "boto3", "botocore", "urllib3", "httpx")
 
 
 def configure(

@@ -18,7 +18,7 @@ TAG: Final = {"Key": "firedoor", "Value": "logs"}
 """Marks what we made, so that it can be found to be taken back."""
 BUCKET_PERMISSIONS: Final = ("s3:ListBucket", "s3:GetBucketPolicy", "s3:PutBucketPolicy")
 
-_DESTINATION = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*?))?/?")
+_DESTINATION = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w!./=-]*?))?/?")
 _SERVICES = {"s3": "s3api"}
 # What answers 200 and still names what it did not do.
 _UNDONE = ("Unsuccessful", "UnprocessedAccounts", "FailedResources")

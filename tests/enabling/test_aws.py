@@ -73,7 +73,14 @@ def test_nothing_is_called_that_aws_was_not_planned_to_do(served: Any, aws: Aws)
 
 
 def test_what_is_no_bucket_is_said(account: Any) -> None:
-    for destination in ("", "logs", "s3://", "gs://logs-example", "s3://No_Such"):
+    for destination in (
+        "",
+        "logs",
+        "s3://",
+        "gs://logs-example",
+        "s3://No_Such",
+        "s3://logs-example/`x`",
+    ):
         with pytest.raises(BadInput, match=r"destination: .*: expected s3://bucket/prefix"):
             plan("aws_flow_logs", replace(account.order, destination=destination))
 
