@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+import sqlglot
 
 from firedoor import detecting
 from firedoor.detection import Detection, Example
@@ -57,7 +58,13 @@ def test_detection_has_examples_of_both_kinds(id_: str) -> None:
 
 @pytest.mark.parametrize("id_", sorted(DETECTIONS))
 def test_sql_is_portable(id_: str) -> None:
-    portable.check(DETECTIONS[id_].sql)
+    detection = DETECTIONS[id_]
+
+    portable.check(detection.sql)
+
+    text = portable.bound(detection.sql, {**detection.params, "earlier": 1, "since": 2, "until": 3})
+    assert sqlglot.parse(text, read="trino")
+    assert sqlglot.parse(text, read="athena")
 
 
 @pytest.mark.parametrize("id_", sorted(DETECTIONS))
