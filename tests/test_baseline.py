@@ -155,14 +155,33 @@ def test_a_threshold_never_rises_faster_than_two_percent_a_day() -> None:
     assert max(threshold[7:] / threshold[:-7]) == pytest.approx(1.02**7)
 
 
-def test_one_spike_does_not_move_the_threshold() -> None:
+@pytest.mark.parametrize("day", [5, 40])
+def test_one_spike_does_not_move_the_threshold(day: int) -> None:
     quiet = np.random.default_rng(1).lognormal(22, 0.3, 60)
     spiked = quiet.copy()
-    spiked[40] *= 1000
+    spiked[day] *= 1000
 
-    before, after = (learn(BYTES, daily(values)).threshold[41, 0] for values in (quiet, spiked))
+    before, after = (
+        learn(BYTES, daily(values)).threshold[day + 10, 0] for values in (quiet, spiked)
+    )
 
     assert after == pytest.approx(before, rel=0.1)
+
+
+def test_not_even_weeks_of_theft_make_it_the_middle_of_what_is_normal() -> None:
+    values = np.full(90, 20 * GB)
+    values[40:65] *= 1000
+
+    course = learn(BYTES, daily(values))
+
+    assert course.middle[60:65].max() <= course.threshold[40:65].max()
+
+
+def test_what_begins_and_stays_below_the_usual_is_soon_normal() -> None:
+    values = np.zeros(60)
+    values[30:] = 8 * GB
+
+    assert above(BYTES, daily(values)) == [30, 31]
 
 
 def test_what_was_measured_during_an_incident_teaches_nothing() -> None:

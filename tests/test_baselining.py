@@ -203,8 +203,29 @@ def test_a_new_top_level_domain_is_named(duck: Duck) -> None:
     (finding,) = baselining.findings(logs, after(25, hours=2), ids=["dns_suffixes"])
 
     assert finding.description.endswith("\nnew: zip")
+    assert "(learned from 18 days)" in finding.description
     assert finding.domains == ()
     assert finding.subject.id == INSTANCE
+
+
+def test_a_top_level_domain_that_every_machine_asks_for_is_never_new(duck: Duck) -> None:
+    logs = measured(duck, asked(25, ["www.example.org"]))
+
+    assert baselining.findings(logs, after(25, hours=2), ids=["dns_suffixes"]) == []
+
+
+def test_what_two_machines_ask_for_first_is_one_new_domain_of_their_account(duck: Duck) -> None:
+    rows = asked(25, [f"www.example{n}.com" for n in range(3)])["dns_activity"]
+    rows += [row | {"resource": "i-0fedcba9876543210"} for row in rows[-3:]]
+    logs = measured(duck, {"dns_activity": rows})
+
+    shown = baselining.shown("dns_domains", logs, after(25, hours=2))
+
+    assert {(one.entity.name, one.value) for one in shown} == {
+        ("", 3),
+        (INSTANCE, 3),
+        ("i-0fedcba9876543210", 3),
+    }
 
 
 def test_a_few_new_domains_are_normal_and_many_are_not(duck: Duck) -> None:
