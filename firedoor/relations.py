@@ -217,6 +217,7 @@ AUTHENTICATION: Final = Relation(
         Column("message", Type.TEXT, "status_detail", "why it failed"),
         Column("mfa", Type.FLAG, "is_mfa", "whether a second factor was used"),
         Column("resource", Type.WORD, "", "the role that was assumed"),
+        Column("raw", Type.TEXT, "raw_data", "the record as it was logged, JSON"),
     ),
 )
 

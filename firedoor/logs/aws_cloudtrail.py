@@ -310,6 +310,7 @@ CALLER: Final[Mapping[str, Getter | str]] = {
     "user_agent": attrgetter("user_agent"),
     "status": _status,
     "mfa": _mfa,
+    "raw": attrgetter("raw"),
 }
 API_COLUMNS: Final[Mapping[str, Getter | str]] = {
     **CALLER,
@@ -327,7 +328,6 @@ API_COLUMNS: Final[Mapping[str, Getter | str]] = {
     "resource": _resource,
     "request": attrgetter("request_parameters"),
     "response": attrgetter("response_elements"),
-    "raw": attrgetter("raw"),
 }
 LOGIN_COLUMNS: Final[Mapping[str, Getter | str]] = {
     **CALLER,

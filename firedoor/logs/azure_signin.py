@@ -52,8 +52,8 @@ class Properties(msgspec.Struct, rename="camel", kw_only=True, frozen=True):
     status: Status | None = None
 
 
-class Record(_azure.Diagnostic, kw_only=True, frozen=True):
-    """A sign-in."""
+class Record(_azure.Diagnostic, kw_only=True, frozen=False):  # type: ignore[misc]
+    """A sign-in; whoever reads it adds the text of it."""
 
     category: Literal[
         "SignInLogs",
@@ -68,6 +68,7 @@ class Record(_azure.Diagnostic, kw_only=True, frozen=True):
     result_type: Number = None
     result_description: Text = None
     properties: Properties = Properties()
+    raw: msgspec.Raw = msgspec.Raw()
 
 
 COLUMNS: Final[dict[str, Any]] = {
@@ -91,6 +92,7 @@ COLUMNS: Final[dict[str, Any]] = {
     "status": lambda row: SUCCESS if _succeeded(row) else FAILURE,
     "message": lambda row: None if _succeeded(row) else _why(row),
     "mfa": lambda row: _second_factor(row),
+    "raw": lambda row: row.raw,
 }
 
 

@@ -214,6 +214,7 @@ def _of_logins(piece: Piece) -> dict[str, Any]:
         "status": lambda row: OUTCOMES[row.event.event_name],
         "message": _why,
         "mfa": lambda row: _had_second_factor(row.event),
+        "raw": lambda row: row.entry.raw,
     }
 
 
