@@ -16,6 +16,7 @@ from firedoor.errors import BadRunbook
 from firedoor.model.action import Nature
 from firedoor.model.finding import Cloud, Finding, Kind, Resource
 from firedoor.model.runbook import Approval, Runbook, Step, When, exactness, resolve
+from firedoor.triage import BY_HAND
 
 PACKAGE = "runbooks"
 DEFAULT = "default"
@@ -129,11 +130,14 @@ def select(finding: Finding, runbooks: Mapping[str, Runbook]) -> Runbook:
 def action_for(step: Step, cloud: Cloud, actions: Mapping[str, Action]) -> str:
     """Return the id of the action that brings a step's effect about in a cloud.
 
-    Raises `BadRunbook` if there is none, neither in the cloud nor of the platform itself.
+    Where another cloud has it and this one has not, a person does it by hand. Raises `BadRunbook`
+    if no cloud has it, nor the platform itself.
     """
     for action in (f"{cloud}.{step.do}", f"{RECORDS}.{step.do}"):
         if action in actions:
             return action
+    if meant(step, actions):
+        return BY_HAND
     raise BadRunbook("runbook", f"step {step.id}", f"{cloud} has no action {step.do}")
 
 

@@ -4,8 +4,11 @@ from collections.abc import Iterable
 
 from firedoor.model.action import Nature
 from firedoor.model.finding import GLOBAL, Finding, Kind, Principal, Resource
-from firedoor.model.incident import MOVING, Arrival, StepRecord, StepState
-from firedoor.model.runbook import Step, resolve
+from firedoor.model.incident import MOVING, Arrival, Capability, StepRecord, StepState
+from firedoor.model.runbook import Approval, Step, resolve
+
+BY_HAND = "records.task"
+"""What stands in for an action that the cloud of the finding lacks."""
 
 # A step that came to rest in one of these is taken again when the activity goes on after it.
 AGAIN = frozenset({StepState.DRIFTED, StepState.EXPIRED, StepState.FAILED, StepState.RELEASED})
@@ -22,13 +25,15 @@ def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepReco
     finding, runbook, digest = arrival.finding, arrival.runbook, arrival.runbook.digest
     records = list(taken)
     keys: dict[str, str] = {}  # the runbook's step id to the record that stands for it
-    for step in runbook.steps:
+    for wanted in runbook.steps:
+        capability = arrival.capabilities[wanted.id]
+        step = _fitted(wanted, capability, finding)
         record = StepRecord(
             key=free_key(step.id, records),
             runbook=runbook.id,
             runbook_digest=digest,
             step=step,
-            capability=arrival.capabilities[step.id],
+            capability=capability,
             needs=tuple(keys[need] for need in step.needs),
             subjects=_subjects(step, finding),
             params=resolve(step.params, finding),
@@ -41,6 +46,22 @@ def steps_for(arrival: Arrival, taken: tuple[StepRecord, ...]) -> tuple[StepReco
         keys[step.id] = record.key
         records.append(record)
     return tuple(records[len(taken) :])
+
+
+def _fitted(step: Step, capability: Capability, finding: Finding) -> Step:
+    """Return a step, as a task for a person where its cloud has no action for it.
+
+    Such tasks wait for nothing: who does them by hand sees what comes first.
+    """
+    if capability.action != BY_HAND or BY_HAND.endswith(f".{step.do}"):
+        return step
+    task = {
+        "what": f"Do by hand what the step `{step.do}` is for",
+        "how": f"Firedoor has no such action for {finding.cloud}.",
+    }
+    return step.model_copy(
+        update={"do": "task", "params": task, "approval": Approval.ASK, "needs": ()}
+    )
 
 
 def _hurried(

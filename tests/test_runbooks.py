@@ -598,9 +598,15 @@ def test_the_subjects_cloud_picks_the_action() -> None:
     assert runbooks.action_for(tell, Cloud.GCP, ACTIONS) == "records.tell"
 
 
-def test_a_cloud_without_the_action_is_named() -> None:
-    with pytest.raises(BadRunbook, match="step close: azure has no action close_door"):
-        runbooks.action_for(step("close", "close_door"), Cloud.AZURE, ACTIONS)
+def test_where_a_cloud_lacks_the_action_a_person_does_it() -> None:
+    close = step("close", "close_door")
+
+    assert runbooks.action_for(close, Cloud.AZURE, ACTIONS) == "records.task"
+
+
+def test_an_action_that_no_cloud_has_is_named() -> None:
+    with pytest.raises(BadRunbook, match="step close: azure has no action open_window"):
+        runbooks.action_for(step("close", "open_window"), Cloud.AZURE, ACTIONS)
 
 
 # Directories

@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from firedoor.model.action import Nature
 from firedoor.model.finding import Finding, Kind
 from firedoor.model.incident import StepRecord, StepState
+from firedoor.model.runbook import Approval
 from firedoor.testing import NOW, World, finding, instance, step
-from firedoor.triage import steps_for
+from firedoor.triage import BY_HAND, steps_for
 
 WORLD = World()
 
@@ -25,6 +27,27 @@ def test_steps_come_in_the_runbooks_order_with_what_they_need() -> None:
     )
 
     assert [(r.key, r.needs) for r in records] == [("photo", ()), ("door", ("photo",))]
+
+
+def test_what_the_cloud_has_no_action_for_is_asked_of_a_person() -> None:
+    asked = WORLD.arrival(
+        finding(), step("photo", "photograph"), step("door", "close_door", "photo")
+    )
+    by_hand = {
+        id_: known.model_copy(update={"action": BY_HAND, "nature": Nature.TASK})
+        for id_, known in asked.capabilities.items()
+    }
+
+    records = steps_for(asked.model_copy(update={"capabilities": by_hand}), ())
+
+    assert [(r.key, r.step.do, r.step.approval, r.needs) for r in records] == [
+        ("photo", "task", Approval.ASK, ()),
+        ("door", "task", Approval.ASK, ()),
+    ]
+    assert records[1].params == {
+        "what": "Do by hand what the step `close_door` is for",
+        "how": "Firedoor has no such action for aws.",
+    }
 
 
 def test_same_effect_on_the_same_subject_is_one_step() -> None:

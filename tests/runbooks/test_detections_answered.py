@@ -9,10 +9,11 @@ from firedoor.action import Action
 from firedoor.detection import Detection
 from firedoor.discovery import find
 from firedoor.lake.duck import Duck
-from firedoor.model.finding import Finding
+from firedoor.model.finding import Cloud, Finding
 
 DETECTIONS = find("firedoor.detections", Detection)
-RUNBOOKS = runbooks.load(find("activities", Action))
+ACTIONS = find("activities", Action)
+RUNBOOKS = runbooks.load(ACTIONS)
 
 EXPECTED = {
     "accepted_after_rejects": "brute_force",
@@ -76,3 +77,12 @@ def test_what_is_blocked_is_in_the_finding(id_: str) -> None:
 
     assert any(step.params.get("addresses") == "$addresses" for step in runbook.steps)
     assert found(id_).addresses
+
+
+@pytest.mark.parametrize("cloud", [Cloud.AZURE, Cloud.GCP])
+@pytest.mark.parametrize("id_", sorted(DETECTIONS))
+def test_answer_is_a_persons_where_the_cloud_has_no_action(id_: str, cloud: Cloud) -> None:
+    runbook = RUNBOOKS[EXPECTED[id_]]
+    chosen = [runbooks.action_for(step, cloud, ACTIONS) for step in runbook.steps]
+
+    assert {action.partition(".")[0] for action in chosen} <= {cloud, "records"}
