@@ -105,7 +105,7 @@ class Columns:
 
 
 class _Relation:
-    """What a match fulfils at least, over columns of `api_activity`."""
+    """What a match fulfils at least, over columns of the relation of its log."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -139,7 +139,7 @@ def sql(rule: SigmaRule, columns: Columns) -> str:
 
 
 def needed(rule: SigmaRule, log: Log) -> str:
-    """Return what every match of a rule fulfils, over columns of `api_activity`.
+    """Return what every match of a rule fulfils, over columns of the relation of its log.
 
     Conditions on what no column holds, and negated ones, are taken to be fulfilled.
     """

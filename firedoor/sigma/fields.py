@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from firedoor.relations import API_ACTIVITY, AUTHENTICATION
+
 Getter = Callable[[Any], Sequence[str]]
 """Return the values of a field in a decoded record: none, one, or those of a list."""
 Path = tuple[str, ...]
@@ -26,14 +28,18 @@ class Log:
 
     source: str
     """The log source that reads it: `aws_cloudtrail`."""
+    relation: str = API_ACTIVITY.name
+    """The relation that keeps its records."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """The columns of `api_activity` that hold a field, where the record has it, by its name."""
+    """The columns of the relation that hold a field, where the record has it, by its name."""
     getters: Mapping[str, Getter] = field(default_factory=dict)
     """How to get what stands elsewhere than its name says, by that name in lower case."""
     named: Callable[[str], str] = lambda name: name
     """What a field is called in the record."""
     any_case: bool = False
     """Whether the log is written in more than one case: `resourceId`, `ResourceId`."""
+    below: str = ""
+    """The member in which fields stand that are not in the record itself."""
 
     def members(self, names: Iterable[str]) -> frozenset[str] | None:
         """Return the members of a record in which fields stand; None where it may be any."""
@@ -48,6 +54,8 @@ class Log:
         if known := self.getters.get(name.lower()):
             return known
         path = tuple(self.named(name).split("."))
+        if self.below:
+            return _first(name, f"{self.below}.{name}")
         if self.any_case:
             return lambda record: values(record, path, any_case=True)
         return _straight(path)
@@ -168,6 +176,46 @@ _AZURE: Final[Mapping[str, Getter]] = {
     "calleripaddress": _first("callerIpAddress", "httpRequest.clientIpAddress"),
 }
 
+_CODE: Final = _first("properties.status.errorCode", "resultType")
+_REASON: Final = _first("resultDescription", "properties.status.failureReason")
+_PROTOCOL: Final = _first("properties.authenticationProtocol")
+
+
+def _outcome(record: Any) -> Sequence[str]:
+    """Return how a sign-in ended, in the words of the portal."""
+    return ["Success" if code in ("0", "Success") else "Failure" for code in _CODE(record)]
+
+
+def _sign_in_message(record: Any) -> Sequence[str]:
+    """Return what the portal says of a sign-in: why it failed, and how it was made."""
+    protocol = [_spaced(text) for text in _PROTOCOL(record)]
+    return [*_first("properties.message")(record), *_REASON(record), *protocol]
+
+
+def _spaced(text: str) -> str:
+    """Return a name in words, as the portal shows it: `device Code` for `deviceCode`."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", " ", text)
+
+
+def _networks(record: Any) -> Sequence[str]:
+    """Return the named locations as the table holds them: a text, `[]` where there are none."""
+    properties = record.get("properties") if isinstance(record, dict) else None
+    told = properties if isinstance(properties, dict) else {}
+    networks = {name.lower(): value for name, value in told.items()}.get("networklocationdetails")
+    if networks is None:
+        return ()
+    return [networks if isinstance(networks, str) else _json(networks)]
+
+
+# By the names of the event hub, of the table SigninLogs, and of the portal.
+_SIGN_INS: Final[Mapping[str, Getter]] = {
+    "resulttype": _CODE,
+    "resultdescription": _REASON,
+    "status": _outcome,
+    "properties.message": _sign_in_message,
+    "networklocationdetails": _networks,
+}
+
 
 def _beats(name: str) -> str:
     """Return the name in an entry of what Elastic calls `gcp.audit.method_name`."""
@@ -213,6 +261,13 @@ _CLOUDTRAIL: Final = Log(
     },
 )
 _ACTIVITY: Final = Log("azure_activity", getters=_AZURE, any_case=True)
+_SIGN_IN: Final = Log(
+    "azure_signin",
+    relation=AUTHENTICATION.name,
+    getters=_SIGN_INS,
+    any_case=True,
+    below="properties",
+)
 _AUDIT: Final = Log(
     "gcp_audit",
     columns={
@@ -236,11 +291,9 @@ _WORKSPACE: Final = Log(
 LOGS: Final[Mapping[tuple[str, str], Log]] = {
     ("aws", "cloudtrail"): _CLOUDTRAIL,
     ("azure", "activitylogs"): _ACTIVITY,
+    ("azure", "signinlogs"): _SIGN_IN,
     ("gcp", "gcp.audit"): _AUDIT,
     ("gcp", "google_workspace.admin"): _WORKSPACE,
     ("gcp", "google_workspace.login"): _WORKSPACE,
 }
 """The logs by the `product` and `service` of a rule."""
-
-UNKEPT: Final[Mapping[tuple[str, str], str]] = {("azure", "signinlogs"): "azure_signin"}
-"""The log sources that fill no relation with `raw`, in which fields could be looked up."""

@@ -19,7 +19,7 @@ from firedoor.errors import BadInput, BadQuery
 from firedoor.lake.duck import Duck
 from firedoor.sigma import flat
 from firedoor.sigma.backend import Columns, needed, sql
-from firedoor.sigma.fields import LOGS, UNKEPT, Log, log_of
+from firedoor.sigma.fields import LOGS, Log, log_of
 
 SUFFIXES: Final = (".yml", ".yaml")
 SEVERITIES: Final[Mapping[str, float]] = {
@@ -56,7 +56,7 @@ class Rule:
     """The first of its tactics, in the words of GuardDuty: `DefenseEvasion`."""
     log: Log
     needed: str
-    """What every match fulfils, in SQL over `api_activity`."""
+    """What every match fulfils, in SQL over the relation of its log."""
     sigma: SigmaRule = field(compare=False)
     file: str
     """Where it was read, from the folder on."""
@@ -220,9 +220,6 @@ def _log(rule: SigmaRule) -> Log:
         "product": source.product, "service": source.service, "category": source.category,
     }  # fmt: skip
     named = ", ".join(f"{key} {value}" for key, value in told.items() if value)
-    kept = UNKEPT.get(((source.product or "").lower(), (source.service or "").lower()))
-    if kept:
-        raise SigmaError(f"{kept} reads {named}, but does not keep the records that rules look at")
     ours = "; ".join(f"{product}, {service}" for product, service in LOGS)
     raise SigmaError(f"no log source of ours reads {named}; those that rules can name: {ours}")
 

@@ -1,4 +1,4 @@
-"""Sigma rules over the API activity that is kept, and the findings that their matches are."""
+"""Sigma rules over the calls and logins that are kept, and the findings that their matches are."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,8 +25,21 @@ EVENT: Final = (
     "resource",
 )  # fmt: skip
 """The columns of `api_activity` that a match tells."""
-LOOKED_AT: Final = f"SELECT {', '.join(EVENT)}, error, message, raw FROM api_activity"  # noqa: S608
-"""All that is looked at, as a query, for those who read only what queries ask for."""
+OF_LOGINS: Final = {
+    "operation": "activity", "actor_type": "user_type", "actor": "user_name",
+    "actor_id": "user_id", "credential": "CAST(NULL AS VARCHAR)",
+    "src_name": "CAST(NULL AS VARCHAR)",
+}  # fmt: skip
+"""What stands for those of them that `authentication` has by another name, or not at all."""
+TOLD: Final = {
+    "api_activity": ", ".join(EVENT),
+    "authentication": ", ".join(f"{OF_LOGINS.get(name, name)} AS {name}" for name in EVENT),
+}
+LOOKED_AT: Final = (
+    f"SELECT {TOLD['api_activity']}, error, message, raw FROM api_activity",  # noqa: S608
+    f"SELECT {TOLD['authentication']}, raw FROM authentication",  # noqa: S608
+)
+"""All that is looked at, as queries, for those who read only what queries ask for."""
 AT_ONCE: Final = 50_000
 """How many records are decoded at once."""
 OFTEN: Final = 0.02
@@ -128,7 +141,7 @@ def _groups(
         for number, one in enumerate(needed)
     )
     [told] = engine.ask(
-        f"SELECT count(*) AS events, {counts} FROM api_activity"  # noqa: S608  of literals
+        f"SELECT count(*) AS events, {counts} FROM {log.relation}"  # noqa: S608  of literals
         f" WHERE time >= {since_ms} AND time < {until_ms} AND {_of(log)}"
     ).to_pylist()
     often = max(told["events"] * OFTEN, AT_ONCE / 10)
@@ -149,18 +162,20 @@ def _events(
     """Yield the events of which some rule may be fulfilled, as many at once as fit."""
     may = " OR ".join(dict.fromkeys(rule.needed for rule in rules))
     wanted = f"{_of(log)} AND ({may})"
-    for first, end in _parts(wanted, engine, since_ms, until_ms):
+    for first, end in _parts(log, wanted, engine, since_ms, until_ms):
         yield engine.ask(
-            f"SELECT {', '.join(EVENT)}, raw FROM api_activity"  # noqa: S608  of literals
+            f"SELECT {TOLD[log.relation]}, raw FROM {log.relation}"  # noqa: S608  of literals
             f" WHERE time >= {first} AND time < {end} AND {wanted} ORDER BY time, event_id"
         )
 
 
-def _parts(wanted: str, engine: Duck, since_ms: int, until_ms: int) -> Iterator[tuple[int, int]]:
+def _parts(
+    log: Log, wanted: str, engine: Duck, since_ms: int, until_ms: int
+) -> Iterator[tuple[int, int]]:
     """Yield parts of a time that hold no more events than fit, or are a minute."""
     answer = engine.ask(
         f"SELECT floor(time / {MINUTE}.0e0) AS minute, count(*) AS events"  # noqa: S608
-        f" FROM api_activity WHERE time >= {since_ms} AND time < {until_ms} AND {wanted}"
+        f" FROM {log.relation} WHERE time >= {since_ms} AND time < {until_ms} AND {wanted}"
         " GROUP BY 1 ORDER BY 1"
     )
     first, held = None, 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from firedoor.lake.duck import Duck
+from firedoor.sigma.reading import Rule, read
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -16,6 +17,12 @@ def shared() -> Path:
     if not SHARED.exists():
         pytest.skip("the samples of others are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def shared_rules(shared: Path) -> tuple[Rule, ...]:
+    """Return the rules of others that can be matched."""
+    return read(shared / "sigma-cloud-rules").rules
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Sigma rules over events that are kept: what the SQL matches is what the rules mean."""
 
+import io
 import json
 import random
 from collections.abc import Iterator
@@ -149,10 +150,17 @@ def test_one_rule_one_principal_one_day_is_one_finding(rules: tuple[Rule, ...]) 
 
 
 def test_columns_that_rules_look_at_are_told() -> None:
-    looked_at = portable.columns(running.LOOKED_AT)["api_activity"]
+    looked_at = {
+        relation: names
+        for query in running.LOOKED_AT
+        for relation, names in portable.columns(query).items()
+    }
+    told = {running.OF_LOGINS.get(name, name) for name in running.EVENT}
 
+    assert {*running.EVENT, "raw"} <= looked_at["api_activity"]
+    assert {name for name in told if "(" not in name} | {"raw"} <= looked_at["authentication"]
     for log in LOGS.values():
-        assert {*log.columns.values(), *running.EVENT, "raw"} <= looked_at
+        assert {*log.columns.values()} <= looked_at[log.relation]
 
 
 def test_nothing_kept_nothing_found(rules: tuple[Rule, ...]) -> None:
@@ -257,48 +265,57 @@ def test_sql_matches_what_the_rule_means(data: st.DataObject, duck: Duck) -> Non
     assert found == [n for n, one in enumerate(given_) if oracle.matches(rule, GENERIC, one)]
 
 
-def _kept(folders: list[Path]) -> pa.Table:
+def _kept(folders: list[Path], relation: str = "api_activity") -> pa.Table:
     tables = []
     for file in sorted(file for folder in folders for file in folder.rglob("*.json*")):
         try:
-            with file.open("rb") as stream:
-                parsed = list(Reading(stream, Place(file.name)))
+            parsed = list(Reading(io.BytesIO(_content(file)), Place(file.name)))
         except Unreadable:
             continue  # not of a log of ours
-        tables += [one.tables["api_activity"] for one in parsed if "api_activity" in one.tables]
+        tables += [one.tables[relation] for one in parsed if relation in one.tables]
     table = pa.concat_tables(tables)
     numbers = pa.array([str(number) for number in range(table.num_rows)])
     return table.set_column(table.schema.get_field_index("event_id"), "event_id", numbers)
 
 
+def _content(file: Path) -> bytes:
+    """Return a file of events; of tests of Panther, the events that they are about."""
+    if "panther-tests" not in file.parts:
+        return file.read_bytes()
+    tests = json.loads(file.read_bytes())["tests"]
+    return b"".join(json.dumps(test["log"]).encode() + b"\n" for test in tests)
+
+
 def test_every_shared_rule_matches_of_every_shared_event_what_it_means(
-    shared: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Path, shared_rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Several groups of rules, and several parts of the time.
     monkeypatch.setattr(running, "AT_ONCE", 100)
-    rules = read(shared / "sigma-cloud-rules").rules
     folders = ["stratus-detonation", "aws-cloudtrail", "gcp-audit", "azure-activity"]
-    kept = _kept([shared / folder for folder in folders])
-    events = kept.select(["source", "raw"]).to_pylist()
+    kept = {
+        "api_activity": _kept([shared / folder for folder in folders]),
+        "authentication": _kept([shared / "panther-tests/azure_signin_rules"], "authentication"),
+    }
 
     with Duck() as duck:
-        duck.put({"api_activity": kept})
+        duck.put(kept)
         found = [
             (match.rule.title, int(match.event["event_id"]))
-            for match in running.run(rules, duck, 0, 1 << 60)
+            for match in running.run(shared_rules, duck, 0, 1 << 60)
         ]
 
     expected = [
         (rule.title, number)
-        for number, event in enumerate(events)
-        for rule in rules
-        if rule.log.source == event["source"]
+        for relation, table in kept.items()
+        for number, event in enumerate(table.select(["source", "raw"]).to_pylist())
+        for rule in shared_rules
+        if (rule.log.relation, rule.log.source) == (relation, event["source"])
         and oracle.matches(rule.sigma, rule.log, json.loads(event["raw"]))
     ]
     assert sorted(found) == sorted(expected)
     titles = {title for title, _ in found}
-    assert "AWS Successful Console Login Without MFA" in titles
-    assert len(titles) >= 15
+    assert {"AWS Successful Console Login Without MFA", "Account Lockout"} <= titles
+    assert len(titles) >= 18
 
 
 def test_columns_hold_what_fields_of_the_record_do(shared: Path) -> None:
