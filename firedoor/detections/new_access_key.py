@@ -82,6 +82,19 @@ DETECTION = Detection(
             matches=1,
         ),
         Example(
+            "secrets of an application, and of its service principal",
+            {
+                "api_activity": tuple(
+                    {**KEY, "cloud": "azure", "actor_type": "User", "operation": operation}
+                    for operation in (
+                        "Update application - Certificates and secrets management",
+                        "Add service principal credentials",
+                    )
+                )
+            },
+            matches=2,
+        ),
+        Example(
             "a key of one's own: it is being rotated",
             {"api_activity": ({**KEY, "resource": "app"},)},
             matches=0,

@@ -20,6 +20,13 @@ CALL = {
     "resultType": "Success",
 }
 
+CHANGE = {
+    "category": "AuditLogs",
+    "operationName": "Add user",
+    "time": TIME,
+    "properties": {"loggedByService": "Core Directory"},
+}
+
 
 def read(*records: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the rows of an object of records, and why some were refused."""
@@ -37,6 +44,9 @@ def read(*records: Any) -> tuple[list[dict[str, Any]], list[str]]:
         (SIGNIN | {"properties": {}}, "properties.status.errorCode: expected a code"),
         (CALL | {"category": "Policy", "operationName": "Update"}, "operationName: expected"),
         (CALL | {"category": "Else"}, "category: expected one of Administrative"),
+        (CHANGE | {"time": "now"}, "time: expected a time, not now"),
+        (CHANGE | {"operationName": " "}, "operationName: expected a text"),
+        (CHANGE | {"properties": {}}, "properties: expected one of loggedByService"),
         (QUESTION | {"properties": {"msg": "hello"}}, "properties.msg: expected DNS Request"),
         (QUESTION, "category: expected AzureFirewallDnsProxy"),
         (REQUEST | {"properties": {"httpStatus": "x"}}, "httpStatus: expected a whole number"),
@@ -56,6 +66,7 @@ def test_record_that_is_damaged_is_refused_by_its_member(
 ) -> None:
     good = {
         "SignInLogs": SIGNIN,
+        "AuditLogs": CHANGE,
         "AzureFirewallDnsProxy": QUESTION | {"properties": {"msg": "Error: "}},
     }
     before = good.get(record["category"], CALL if "operationName" in record else None)
@@ -71,8 +82,9 @@ def test_record_that_is_damaged_is_refused_by_its_member(
     [
         (CALL, ["location", "callerIpAddress", "identity", "properties", "tenantId", "resourceId"]),
         (SIGNIN, ["location", "callerIpAddress", "resourceId", "tenantId", "identity"]),
+        (CHANGE, ["location", "callerIpAddress", "resourceId", "tenantId", "identity", "result"]),
     ],
-    ids=["call", "login"],
+    ids=["call", "login", "change"],
 )
 def test_member_that_is_null_is_as_if_it_were_not_there(
     record: dict[str, Any], members: list[str]
@@ -98,6 +110,14 @@ def test_sources_that_share_an_object_each_get_their_records() -> None:
     assert sorted(row["source"] for row in rows) == [
         "azure_activity", "azure_activity", "azure_app_gateway", "azure_signin",
     ]  # fmt: skip
+
+
+def test_name_of_an_operation_is_as_a_keyboard_writes_it() -> None:
+    name = "Update application \u2013 Certificates and secrets management "
+
+    [row], _ = read(CHANGE | {"operationName": name})
+
+    assert row["operation"] == "Update application - Certificates and secrets management"
 
 
 @pytest.mark.parametrize("status", ["Start", "Started", "Accept", "Accepted", "Running"])

@@ -145,12 +145,26 @@ def test_events_of_sign_in_rules_are_logins() -> None:
     assert all(row["src_ip"] for row in rows)
 
 
-def test_events_of_the_audit_log_are_no_logins_and_no_calls() -> None:
+def test_events_of_the_audit_log_are_calls() -> None:
     events = [event for event in logs("azure_signin_rules") if event["category"] not in SIGNINS]
 
-    for event in events:
-        with pytest.raises(Unreadable):
-            read(lines([event]))
+    source, rows, refused, passed = read(lines(events))
+
+    assert (source, refused, passed) == ("azure_audit", Counter(), 0)
+    assert len(rows) == len(events) == 11
+    assert [row["operation"] for row in rows] == [event["operationName"] for event in events]
+    assert [row["account"] for row in rows] == [event["tenantId"] for event in events]
+    users = [event["properties"]["initiatedBy"]["user"] for event in events]
+    assert [row["actor"] for row in rows] == [user["userPrincipalName"] for user in users]
+    assert [row["status"] for row in rows].count("Failure") == 1
+    assert all(row["src_ip"] for row in rows)
+
+
+def test_sign_ins_and_changes_may_be_in_one_file() -> None:
+    source, rows, refused, _ = read(lines(logs("azure_signin_rules")))
+
+    assert (source, refused) == ("azure_audit", Counter())
+    assert Counter(row["source"] for row in rows) == {"azure_audit": 11, "azure_signin": 17}
 
 
 @pytest.mark.parametrize(
