@@ -45,6 +45,13 @@ LOGIN: Final[Row] = {
 }  # fmt: skip
 FAILED: Final[Row] = LOGIN | {"status": "Failure", "mfa": False}
 
+CHANGE: Final[Row] = CALL | {"read_only": False}
+
+
+def call(operation: str, request: str | None = None, **row: Any) -> dict[str, tuple[Row, ...]]:
+    """Return one call that changes something."""
+    return {"api_activity": (CHANGE | {"operation": operation, "request": request} | row,)}
+
 
 def each(row: Row, column: str, values: Iterable[Any]) -> tuple[Row, ...]:
     """Return a row once for each value of a column."""

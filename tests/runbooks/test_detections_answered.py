@@ -18,7 +18,11 @@ RUNBOOKS = runbooks.load(ACTIONS)
 EXPECTED = {
     "accepted_after_rejects": "brute_force",
     "api_enumeration": "api_abuse",
+    "attempt_denied": "api_abuse",
+    "backups_deleted": "api_abuse",
     "beaconing": "compromised_instance",
+    "code_replaced": "default",  # mostly a deployment by somebody new: ask
+    "command_run_remotely": "default",  # ask its owner first
     "console_login_without_mfa": "default",  # unwise, and no sign that anybody stole anything
     "credential_new_network": "api_abuse",
     "dns_generated_domains": "compromised_instance",
@@ -32,6 +36,7 @@ EXPECTED = {
     "login_after_failures": "api_abuse",
     "new_access_key": "api_abuse",
     "objects_read": "api_abuse",
+    "opened_to_the_world": "default",  # mostly a mistake, which is taken back by hand
     "outbound_day": "compromised_instance",
     "outbound_new_destination": "instance_doing_harm",
     "outbound_sweep": "compromised_instance",
@@ -39,13 +44,19 @@ EXPECTED = {
     "password_spraying": "default",
     "port_scan": "port_scan",
     "port_sweep": "default",  # of a network: no single instance to block for
+    "privilege_granted": "api_abuse",
+    "protection_removed": "api_abuse",
     "rdp_brute_force": "brute_force",
     "rejected_by_destination": "default",  # more sources than can be blocked
     "rejected_by_port": "default",
     "rejected_by_source": "default",
     "rejected_share": "default",
+    "resources_hijacked": "api_abuse",
     "root_usage": "root_usage",
+    "secrets_read": "api_abuse",
+    "shared_outside": "api_abuse",
     "ssh_brute_force": "brute_force",
+    "trust_given": "api_abuse",
     "unusual_hours": "default",  # ask its owner first
     "waf_block_flood": "denial_of_service",
 }
