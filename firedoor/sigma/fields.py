@@ -216,6 +216,57 @@ _SIGN_INS: Final[Mapping[str, Getter]] = {
     "networklocationdetails": _networks,
 }
 
+_CHANGE: Final = _first("operationName", "properties.activityDisplayName")
+_NAMED: Final = _first("properties.activityDisplayName", "operationName")
+_RESULT: Final = _first("properties.result", "result")
+_RESULT_REASON: Final = _first("properties.resultReason", "resultDescription")
+_TARGET_TYPE: Final = _first("properties.targetResources.type")
+
+
+def _change_message(record: Any) -> Sequence[str]:
+    """Return what the portal says of a change: its name."""
+    return _first("properties.message")(record) or [
+        *dict.fromkeys((*_CHANGE(record), *_NAMED(record)))
+    ]
+
+
+def _change_status(record: Any) -> Sequence[str]:
+    """Return how a change ended, and why."""
+    return [*_RESULT(record), *_RESULT_REASON(record)]
+
+
+def _target_type(record: Any) -> Sequence[str]:
+    """Return the types of what was changed, as they are logged and as the portal shows them."""
+    told = _TARGET_TYPE(record)
+    return [*dict.fromkeys((*told, *map(_spaced, told)))]
+
+
+def _additional(record: Any) -> Sequence[str]:
+    """Return the additional detail that the portal calls additional info."""
+    return [
+        text
+        for one in _members(record, ("properties", "additionalDetails"))
+        if isinstance(one, dict)
+        and re.sub(r"\W", "", str(one.get("key"))).lower() == "additionalinfo"
+        for text in values(one, ("value",))
+    ]
+
+
+# By the names of the event hub, of the table AuditLogs, and of the portal.
+_CHANGES: Final[Mapping[str, Getter]] = {
+    "operationname": _CHANGE,
+    "activitydisplayname": _NAMED,
+    "activitytype": _NAMED,
+    "properties.message": _change_message,
+    "category": _first("properties.category", "category"),
+    "status": _change_status,
+    "result": _RESULT,
+    "resultdescription": _RESULT_REASON,
+    "failure_status_reason": _RESULT_REASON,
+    "targetresources.type": _target_type,
+    "additionaldetails.additionalinfo": _additional,
+}
+
 
 def _beats(name: str) -> str:
     """Return the name in an entry of what Elastic calls `gcp.audit.method_name`."""
@@ -268,6 +319,7 @@ _SIGN_IN: Final = Log(
     any_case=True,
     below="properties",
 )
+_DIRECTORY: Final = Log("azure_audit", getters=_CHANGES, any_case=True, below="properties")
 _AUDIT: Final = Log(
     "gcp_audit",
     columns={
@@ -292,6 +344,7 @@ LOGS: Final[Mapping[tuple[str, str], Log]] = {
     ("aws", "cloudtrail"): _CLOUDTRAIL,
     ("azure", "activitylogs"): _ACTIVITY,
     ("azure", "signinlogs"): _SIGN_IN,
+    ("azure", "auditlogs"): _DIRECTORY,
     ("gcp", "gcp.audit"): _AUDIT,
     ("gcp", "google_workspace.admin"): _WORKSPACE,
     ("gcp", "google_workspace.login"): _WORKSPACE,

@@ -39,6 +39,28 @@ WITHOUT_DEVICE = {"deviceDetail": {"deviceId": ""}, "networkLocationDetails": []
 ONE_FACTOR = {"authenticationRequirement": "singleFactorAuthentication"}
 
 
+CHANGE: dict[str, Any] = {
+    "time": "2026-01-31T12:00:00Z",
+    "operationName": "Update group",
+    "category": "AuditLogs",
+    "tenantId": TENANT,
+    "properties": {
+        "id": "Directory_1",
+        "category": "GroupManagement",
+        "activityDisplayName": "Update group",
+        "result": "success",
+        "loggedByService": "Core Directory",
+        "initiatedBy": {"user": {"userPrincipalName": "ada@example.com"}},
+        "targetResources": [{"displayName": "staff", "type": "Group"}],
+    },
+}
+
+
+def named(name: str, **properties: Any) -> dict[str, Any]:
+    """Return a change of this name."""
+    return changed(CHANGE, {"activityDisplayName": name} | properties, operationName=name)
+
+
 def changed(record: dict[str, Any], properties: dict[str, Any], **members: Any) -> dict[str, Any]:
     """Return a record with other properties and members."""
     return {**record, **members, "properties": {**record["properties"], **properties}}
@@ -105,6 +127,59 @@ def matched(rules: tuple[Rule, ...], record: dict[str, Any]) -> set[str]:
     ],
 )  # fmt: skip
 def test_sign_in_matches(
+    shared_rules: tuple[Rule, ...], record: dict[str, Any], titles: set[str]
+) -> None:
+    assert matched(shared_rules, record) == titles
+
+
+@pytest.mark.parametrize(
+    ("record", "titles"),
+    [
+        (CHANGE, set()),
+        (named("Add owner to application"), {"Added Owner To Application"}),
+        (named("Delete application"), {"Azure Application Deleted"}),
+        (named("Add user"), {"Account Created And Deleted Within A Close Time Frame"}),
+        (named("Add user", result="failure"), set()),
+        (named("Invite external user", result="failure"),
+         {"Guest User Invited By Non Approved Inviters"}),
+        (named("Set device registration policies", category="Policy"),
+         {"Changes to Device Registration Policy"}),
+        (named("Set device registration policies"), set()),
+        (
+            named("Add eligible member to role", targetResources=[
+                {"displayName": "worker", "type": "ServicePrincipal"}]),
+            {"App Assigned To Azure RBAC/Microsoft Entra Role"},
+        ),
+        (
+            named("Add member to role", category="RoleManagement", targetResources=[
+                {"type": "User"},
+                {"type": "Role", "modifiedProperties": [
+                    {"newValue": "62e90394-69f5-4237-9190-012177145e10"}]},
+            ]),
+            {"Users Added to Global or Device Admin Roles"},
+        ),
+        (
+            named("Update user", category="UserManagement", targetResources=[
+                {"modifiedProperties": [{
+                    "displayName": "StrongAuthenticationRequirement",
+                    "newValue": '[{"State":0}]',
+                }]}]),
+            {"Multi Factor Authentication Disabled For User Account"},
+        ),
+        (
+            named("Consent to application", result="failure", resultReason=(
+                "Microsoft.online.Security.userConsentBlockedForRiskyAppsExceptions")),
+            {"End User Consent Blocked"},
+        ),
+        (
+            named("Recover device local administrator password", category="Device",
+                  additionalDetails=[{"key": "Additional Info", "value":
+                    "Successfully recovered local credential by device id d"}]),
+            {"Windows LAPS Credential Dump From Entra ID"},
+        ),
+    ],
+)  # fmt: skip
+def test_change_matches(
     shared_rules: tuple[Rule, ...], record: dict[str, Any], titles: set[str]
 ) -> None:
     assert matched(shared_rules, record) == titles

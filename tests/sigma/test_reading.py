@@ -168,4 +168,4 @@ def test_every_shared_rule_is_converted_or_refused_on_purpose(shared: Path) -> N
     assert len(found.rules) + len(found.refused) == 145
     meant = ("no log source of ours reads", "the placeholder ")
     assert [str(one) for one in found.refused if not one.reason.startswith(meant)] == []
-    assert len(found.rules) == 88
+    assert len(found.rules) == 116
