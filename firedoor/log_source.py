@@ -188,7 +188,7 @@ UNFIT: Final = (
 
 
 def _parse_records(type_: type[S], into: tuple[Into, ...], piece: Piece) -> Parsed:
-    good, refused = _decode(type_, piece)
+    good, refused = decoded(type_, piece)
     try:
         tables, taken = _build(good, into, piece)
     except UNFIT:
@@ -202,8 +202,8 @@ def _parse_records(type_: type[S], into: tuple[Into, ...], piece: Piece) -> Pars
     return Parsed(tables, refused, passed=len(good) - taken)
 
 
-def _decode(type_: type[S], piece: Piece) -> tuple[dict[int, S], list[Refusal]]:
-    """Return the records by their numbers, and those that are not of the type."""
+def decoded(type_: type[S], piece: Piece) -> tuple[dict[int, S], list[Refusal]]:
+    """Return the records of a piece by their numbers, and those that are not of the type."""
     decode = _decoder(type_).decode
     found: dict[int, S] = {}
     refused: list[Refusal] = []

@@ -5,7 +5,7 @@ as one: ids of resources and subscriptions are in lower case here, whatever the 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -82,11 +82,7 @@ def names(hostname: Getter) -> dict[str, Getter]:
 
 def first_time(*texts: Text) -> int:
     """Return the milliseconds of the first time that is there; raises `ValueError` if none is."""
-    text = next(filter(None, texts), "nothing")
-    try:
-        return _values.milliseconds(text)
-    except ValueError:
-        raise ValueError(f"time: expected a time, not {text[:40]}") from None
+    return _values.time_of(next(filter(None, texts), "nothing"), "time")
 
 
 @lru_cache(maxsize=1 << 12)
@@ -179,26 +175,6 @@ def code(value: Number, known: Mapping[int, str]) -> str | None:
     return known.get(int(text), text) if text.isdecimal() else text.upper() or None
 
 
-@lru_cache(maxsize=1 << 14)
-def endpoint(text: Text) -> tuple[str | None, int | None]:
-    """Return the address and the port of `address`, `address:port` or `[address]:port`.
-
-    What is no address is None.
-    """
-    for address, port in _readings((text or "").strip()):
-        if _values.address(address):
-            return address, int(port) if port.isdecimal() else None
-    return None, None
-
-
 def address(text: Text) -> str | None:
     """Return the address of an endpoint, or None if there is none."""
-    return endpoint(text)[0]
-
-
-def _readings(text: str) -> Iterator[tuple[str, str]]:
-    yield text, ""
-    host, _, port = text.rpartition(":")
-    yield host, port
-    yield text.strip("[]"), ""
-    yield host.strip("[]"), port
+    return _values.endpoint(text)[0]

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from firedoor.log_source import UNFIT, Parsed, Piece, Refusal, address_columns, table
+from firedoor.log_source import Parsed, Piece, Refusal, address_columns, decoded, table
 from firedoor.logs import _azure, _delimited
 from firedoor.logs._delimited import NUMBER, SMALL, WORD
 from firedoor.relations import NETWORK_ACTIVITY
@@ -93,16 +92,11 @@ def parse(
 
     A tuple that cannot be read is refused alone; a record without one is passed over.
     """
-    decoder = msgspec.json.Decoder(type_)
+    records, refused = decoded(type_, piece)
     groups: list[Group] = []
-    refused: list[Refusal] = []
     passed = 0
-    for number, raw in enumerate(piece.raws, piece.first):
-        try:
-            found = [one for one in grouped(number, decoder.decode(raw)) if one.tuples]
-        except UNFIT as error:
-            refused.append(Refusal(number, str(error), bytes(raw)))
-            continue
+    for number, record in records.items():
+        found = [one for one in grouped(number, record) if one.tuples]
         groups += found
         passed += not found
     rows, bad = _rows(groups, meaning, piece, source)

@@ -170,6 +170,7 @@ def _parsed(lines: bytes, columns: int, format_: Format) -> pa.Table:
             include_columns=list(types),
             null_values=NULLS,
             strings_can_be_null=True,
+            check_utf8=False,  # `read` has seen to it
         ),
     )
 

@@ -5,12 +5,35 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from firedoor.logs._values import endpoints, times
+
 # `GET https://example.com:443/path?query HTTP/1.1`; of what was no request, `- http://host:80- -`.
 REQUEST: Final = (
     r"^(?P<method>\S+) (?:[a-z]+://(?P<host>\[[^\]]*\]|[^/:?]*)(?::[0-9]+)?)?"
     r"(?P<path>[^?]*?)(?:\?(?P<query>.*?))?(?: (?:HTTP/[0-9.]+|-) ?)?$"
 )
 PARTS: Final = ("method", "host", "path", "query")
+
+
+def requests(read: pa.Table) -> dict[str, Any]:
+    """Return the columns of requests that lines of every version tell alike."""
+    src_ip, src_port = endpoints(read["client"])
+    dst_ip, dst_port = endpoints(read["target"])
+    return {
+        "time": times(read["time"]),
+        "cloud": "aws",
+        "src_ip": src_ip,
+        "src_port": src_port,
+        "dst_ip": dst_ip,
+        "dst_port": dst_port,
+        **request(read["request"]),
+        "user_agent": read["user_agent"],
+        "status": read["status"],
+        "bytes_in": read["received"],
+        "bytes_out": read["sent"],
+        "duration": milliseconds(read["request_time"], read["target_time"], read["response_time"]),
+        "resource": read["elb"],
+    }
 
 
 def request(texts: pa.Array) -> dict[str, pa.Array]:

@@ -5,7 +5,7 @@ https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
@@ -13,13 +13,12 @@ from urllib.parse import unquote
 import msgspec
 
 from firedoor.log_source import Piece, Sample
+from firedoor.logs._values import since_epoch
 
 # Protocol buffers in JSON: integers of 64 bits are texts, and a client that knows none has floats.
 Count = int | float | Annotated[str, msgspec.Meta(pattern=r"^\d{1,18}$")]
 Port = int | float
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND: Final = timedelta(milliseconds=1)
 ZONE: Final = re.compile(r"-[a-z]$")
 
 
@@ -82,11 +81,6 @@ def require(entry: LogEntry, *logs: str) -> None:
         raise ValueError(f"logName: expected {' or '.join(logs)}, not {entry.log_name}")
 
 
-def milliseconds(time: datetime) -> int:
-    """Return the epoch milliseconds of a time; one without a zone is in UTC."""
-    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
-
-
 def whole(number: Count | None) -> int | None:
     """Return a number that may be written as text or with a fraction."""
     return None if number is None else int(number)
@@ -118,7 +112,7 @@ def common(
     """Return how the columns that every relation has are got from a row, which holds an entry."""
     place = piece.place
     return {
-        "time": lambda row: milliseconds(entry(row).timestamp),
+        "time": lambda row: since_epoch(entry(row).timestamp),
         "cloud": "gcp",
         "account": lambda row: account(entry(row)) or place.account,
         "region": lambda row: region(entry(row)) or place.region,

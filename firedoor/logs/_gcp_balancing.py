@@ -14,7 +14,7 @@ import msgspec
 
 from firedoor.log_source import Piece, Sample
 from firedoor.logs import _gcp
-from firedoor.logs._values import address, endpoint
+from firedoor.logs._values import endpoint
 
 CONNECTIONS: Final = (
     "loadbalancing.googleapis.com/connections",
@@ -179,10 +179,10 @@ def request_columns(piece: Piece, source: str) -> dict[str, Any]:
     """Return how the columns of `http_activity` are got from an entry of a request."""
     return {
         **_gcp.common(piece, source),
-        "src_ip": lambda row: _end(row.http_request.remote_ip)[0],
-        "src_port": lambda row: _end(row.http_request.remote_ip)[1],
-        "dst_ip": lambda row: _end(row.http_request.server_ip)[0],
-        "dst_port": lambda row: _end(row.http_request.server_ip)[1],
+        "src_ip": lambda row: endpoint(row.http_request.remote_ip)[0],
+        "src_port": lambda row: endpoint(row.http_request.remote_ip)[1],
+        "dst_ip": lambda row: endpoint(row.http_request.server_ip)[0],
+        "dst_port": lambda row: endpoint(row.http_request.server_ip)[1],
         "method": lambda row: row.http_request.request_method or None,
         "host": lambda row: url(row.http_request.request_url).host,
         "path": lambda row: url(row.http_request.request_url).path,
@@ -217,12 +217,6 @@ def balancer(labels: Mapping[str, str]) -> str | None:
     """Return the name of a load balancer: that of its URL map, or of what stands for one."""
     names = ("url_map_name", "load_balancer_name", "forwarding_rule_name", "target_proxy_name")
     return next((labels[name] for name in names if labels.get(name)), None)
-
-
-def _end(text: str) -> tuple[str | None, int | None]:
-    """Return the address, and the port if there is one beside it."""
-    alone = address(text)
-    return (alone, None) if alone else endpoint(text)
 
 
 def _data(entry: Entry) -> RequestData:

@@ -1,6 +1,7 @@
 """Values as the logs of several clouds write them: times, addresses, addresses with ports."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address
@@ -17,11 +18,21 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 
 @lru_cache(maxsize=1 << 14)
 def milliseconds(text: str) -> int:
-    """Return the epoch milliseconds of an ISO time; one without a zone is in UTC."""
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=UTC)
-    return (time - EPOCH) // MILLISECOND
+    """Return the epoch milliseconds of an ISO time; raises `ValueError`."""
+    return since_epoch(datetime.fromisoformat(text))
+
+
+def since_epoch(time: datetime) -> int:
+    """Return the epoch milliseconds of a time; one without a zone is in UTC."""
+    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
+
+
+def time_of(text: str, member: str) -> int:
+    """Return the epoch milliseconds of an ISO time; raises `ValueError` that names its member."""
+    try:
+        return milliseconds(text)
+    except ValueError:
+        raise ValueError(f"{member}: expected a time, not {text[:40]}") from None
 
 
 @lru_cache(maxsize=1 << 14)
@@ -74,7 +85,20 @@ def endpoints(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 @lru_cache(maxsize=1 << 14)
-def endpoint(text: str) -> tuple[str | None, int | None]:
-    """Return the address and the port of `192.0.2.1:80`, `[2001:db8::1]:80`; None for neither."""
+def endpoint(text: str | None) -> tuple[str | None, int | None]:
+    """Return the address and the port of `192.0.2.1:80`, `[2001:db8::1]:80`, or of one alone.
+
+    Of what is no address, both are None.
+    """
+    for host, port in _readings((text or "").strip()):
+        if address(host):
+            return host, int(port) if port.isdecimal() else None
+    return None, None
+
+
+def _readings(text: str) -> Iterator[tuple[str, str]]:
+    yield text, ""
     host, _, port = text.rpartition(":")
-    return address(host.strip("[]")), int(port) if port.isdecimal() else None
+    yield host, port
+    yield text.strip("[]"), ""
+    yield host.strip("[]"), port

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape, table
 from firedoor.logs import _elb
 from firedoor.logs._delimited import NUMBER, REAL, SMALL, TEXT, WORD, Format, built
-from firedoor.logs._values import endpoints, is_time, times
+from firedoor.logs._values import is_time
 from firedoor.relations import HTTP_ACTIVITY
 
 FORMAT: Final = Format(
@@ -60,28 +60,12 @@ SOURCE = LogSource(
 
 
 def _rows(read: pa.Table, piece: Piece) -> pa.Table:
-    src_ip, src_port = endpoints(read["client"])
-    dst_ip, dst_port = endpoints(read["target"])
     columns: dict[str, Any] = {
-        "time": times(read["time"]),
-        "cloud": "aws",
+        **_elb.requests(read),
         **_elb.placed(read["target_group"], piece.place.account, piece.place.region),
         "source": "aws_alb",
-        "src_ip": src_ip,
-        "src_port": src_port,
-        "dst_ip": dst_ip,
-        "dst_port": dst_port,
-        **_elb.request(read["request"]),
-        "user_agent": read["user_agent"],
-        "status": read["status"],
-        "bytes_in": read["received"],
-        "bytes_out": read["sent"],
-        "duration": _elb.milliseconds(
-            read["request_time"], read["target_time"], read["response_time"]
-        ),
         "action": _actions(read["actions"]),
         "rule": read["priority"],
-        "resource": read["elb"],
         "request_id": read["trace_id"],
     }
     return table(HTTP_ACTIVITY, read.num_rows, columns, piece)

@@ -12,18 +12,18 @@ import pyarrow as pa
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape, table
 from firedoor.logs import _elb
 from firedoor.logs._delimited import NUMBER, REAL, SMALL, TEXT, WORD, Format, built
-from firedoor.logs._values import endpoints, is_time, times
+from firedoor.logs._values import is_time
 from firedoor.relations import HTTP_ACTIVITY
 
 FORMAT: Final = Format(
     (
-        "time", "elb", "client", "backend", "request_time", "backend_time", "response_time",
-        "status", "backend_status", "received", "sent", "request", "user_agent", "cipher",
+        "time", "elb", "client", "target", "request_time", "target_time", "response_time",
+        "status", "target_status", "received", "sent", "request", "user_agent", "cipher",
         "protocol",
     ),
     {
-        "time": TEXT, "elb": WORD, "client": TEXT, "backend": WORD, "request_time": REAL,
-        "backend_time": REAL, "response_time": REAL, "status": SMALL, "received": NUMBER,
+        "time": TEXT, "elb": WORD, "client": TEXT, "target": WORD, "request_time": REAL,
+        "target_time": REAL, "response_time": REAL, "status": SMALL, "received": NUMBER,
         "sent": NUMBER, "request": WORD, "user_agent": WORD,
     },
     least=12,
@@ -56,27 +56,11 @@ SOURCE = LogSource(
 
 
 def _rows(read: pa.Table, piece: Piece) -> pa.Table:
-    src_ip, src_port = endpoints(read["client"])
-    dst_ip, dst_port = endpoints(read["backend"])
     columns: dict[str, Any] = {
-        "time": times(read["time"]),
-        "cloud": "aws",
+        **_elb.requests(read),
         "account": piece.place.account,
         "region": piece.place.region,
         "source": "aws_clb",
-        "src_ip": src_ip,
-        "src_port": src_port,
-        "dst_ip": dst_ip,
-        "dst_port": dst_port,
-        **_elb.request(read["request"]),
-        "user_agent": read["user_agent"],
-        "status": read["status"],
-        "bytes_in": read["received"],
-        "bytes_out": read["sent"],
-        "duration": _elb.milliseconds(
-            read["request_time"], read["backend_time"], read["response_time"]
-        ),
         "action": "Allowed",
-        "resource": read["elb"],
     }
     return table(HTTP_ACTIVITY, read.num_rows, columns, piece)

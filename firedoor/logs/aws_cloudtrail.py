@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from firedoor.log_source import Getter, Into, LogSource, Parsed, Piece, Sample, Shape, records
-from firedoor.logs._values import address, milliseconds
+from firedoor.logs._values import address, time_of
 from firedoor.relations import API_ACTIVITY, AUTHENTICATION
 
 NOTHING: Final = msgspec.Raw(b"")
@@ -247,10 +247,7 @@ def _region_or(region: str) -> Getter:
 
 
 def _time(record: Record) -> int:
-    try:
-        return milliseconds(record.event_time or "")
-    except ValueError as error:
-        raise ValueError(f"eventTime: expected a time, not {record.event_time}") from error
+    return time_of(record.event_time or "", "eventTime")
 
 
 def _status(record: Record) -> str:

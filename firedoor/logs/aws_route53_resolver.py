@@ -11,7 +11,7 @@ import msgspec
 
 from firedoor.log_source import Getter, Into, LogSource, Parsed, Piece, Sample, Shape, records
 from firedoor.logs._names import Name, name
-from firedoor.logs._values import address, milliseconds
+from firedoor.logs._values import address, time_of
 from firedoor.relations import DNS_ACTIVITY
 
 
@@ -91,11 +91,7 @@ def _named(record: Record) -> Sequence[Record]:
 
 
 def _time(record: Record) -> int:
-    try:
-        return milliseconds(record.query_timestamp)
-    except ValueError as error:
-        why = f"query_timestamp: expected a time, not {record.query_timestamp}"
-        raise ValueError(why) from error
+    return time_of(record.query_timestamp, "query_timestamp")
 
 
 def _port(record: Record) -> int | None:

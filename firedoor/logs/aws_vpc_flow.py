@@ -159,7 +159,8 @@ def _named(format_: str) -> tuple[str, ...]:
 
 
 def _of_lines(names: tuple[str, ...], lines: bytes, first: int, piece: Piece) -> Parsed:
-    wanted = [name for name in FIELDS if name in names and _is_wanted(name, piece)]
+    time = "start" if "start" in names else "end"
+    wanted = [name for name in FIELDS if name in names and _is_wanted(name, time, piece)]
     types = {name: FIELDS[name][1] for name in wanted} | {STATUS: WORD}
     if not {"start", "end"} & set(names):
         why = "a format without start and end tells no time"
@@ -215,9 +216,9 @@ def _with_addresses(flows: pa.Table, first: int) -> tuple[pa.Table, list[Refusal
     return pa.table(columns), [refused[row] for row in sorted(refused)]
 
 
-def _is_wanted(field: str, piece: Piece) -> bool:
-    # A header within is told by its times, which are no numbers.
-    return field in ("start", "end") or piece.wants(NETWORK_ACTIVITY, FIELDS[field][0])
+def _is_wanted(field: str, time: str, piece: Piece) -> bool:
+    # A header within is told by its time, which is no number.
+    return field == time or piece.wants(NETWORK_ACTIVITY, FIELDS[field][0])
 
 
 def _flows(read: pa.Table, piece: Piece) -> tuple[pa.Table, int, int]:

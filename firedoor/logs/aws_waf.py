@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from firedoor.log_source import Getter, Into, LogSource, Parsed, Piece, Sample, Shape, records
-from firedoor.logs._values import address, milliseconds
+from firedoor.logs._values import address, time_of
 from firedoor.relations import HTTP_ACTIVITY
 
 
@@ -106,10 +106,7 @@ SOURCE = LogSource(
 def _time(record: Record) -> int:
     if isinstance(record.timestamp, int):
         return record.timestamp
-    try:
-        return milliseconds(record.timestamp)
-    except ValueError as error:
-        raise ValueError(f"timestamp: expected a time, not {record.timestamp}") from error
+    return time_of(record.timestamp, "timestamp")
 
 
 def _action(record: Record) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
 from firedoor.logs._azure import Number, Text
+from firedoor.logs._values import endpoint
 from firedoor.relations import HTTP_ACTIVITY
 
 CATEGORY: Final = "ApplicationGatewayAccessLog"
@@ -55,7 +56,7 @@ COLUMNS: Final[dict[str, Any]] = {
     "src_ip": lambda row: _azure.address(row.properties.client_ip),
     "src_port": lambda row: _azure.port(row.properties.client_port),
     "dst_ip": lambda row: _azure.address(_server(row.properties)),
-    "dst_port": lambda row: _azure.endpoint(_server(row.properties))[1],
+    "dst_port": lambda row: endpoint(_server(row.properties))[1],
     "method": lambda row: _azure.said(row.properties.http_method),
     "host": lambda row: _azure.host(row.properties.original_host or row.properties.host),
     "path": lambda row: _uri(row.properties)[0],

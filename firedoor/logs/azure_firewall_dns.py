@@ -13,6 +13,7 @@ import msgspec
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
 from firedoor.logs._azure import Number, Text
+from firedoor.logs._values import endpoint
 from firedoor.relations import DNS_ACTIVITY
 
 TEXT, STRUCTURED = "AzureFirewallDnsProxy", "AZFWDnsQuery"
@@ -102,7 +103,7 @@ def _of_text(text: str) -> Query:
     found = MESSAGE.match(text)
     if found is None:
         raise ValueError("properties.msg: expected DNS Request: CLIENT - ID TYPE CLASS NAME ...")
-    address, port = _azure.endpoint(found["client"])
+    address, port = endpoint(found["client"])
     return Query(
         source_ip=address,
         source_port=port,

@@ -13,6 +13,7 @@ import msgspec
 from firedoor.log_source import LogSource, Parsed, Piece, Sample, Shape
 from firedoor.logs import _azure
 from firedoor.logs._azure import Number, Text
+from firedoor.logs._values import endpoint
 from firedoor.relations import HTTP_ACTIVITY
 
 CATEGORIES: Final = ("FrontDoorAccessLog", "FrontdoorAccessLog")
@@ -54,7 +55,7 @@ COLUMNS: Final[dict[str, Any]] = {
     "src_ip": lambda row: _azure.address(row.properties.client_ip),
     "src_port": lambda row: _azure.port(row.properties.client_port),
     "dst_ip": lambda row: _azure.address(row.properties.origin_ip),
-    "dst_port": lambda row: _azure.endpoint(row.properties.origin_ip)[1],
+    "dst_port": lambda row: endpoint(row.properties.origin_ip)[1],
     "method": lambda row: _azure.said(row.properties.http_method),
     "host": lambda row: _azure.host(
         row.properties.host_name or _azure.url(row.properties.request_uri).host

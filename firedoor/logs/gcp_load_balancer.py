@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from firedoor.log_source import Into, LogSource, Parsed, Piece, Sample, Shape, records
 from firedoor.logs import _gcp, _gcp_balancing
 from firedoor.logs._gcp_balancing import CONNECTIONS, Connection, Entry
-from firedoor.logs._values import address
+from firedoor.logs._values import address, since_epoch
 from firedoor.relations import HTTP_ACTIVITY, NETWORK_ACTIVITY
 
 NAME: Final = "gcp_load_balancer"
@@ -107,9 +107,9 @@ def _ends(way: Way) -> tuple[str, _gcp.Port, str, _gcp.Port]:
 
 
 def _began(way: Way) -> int:
-    return _gcp.milliseconds(way.entry.json_payload.start_time or way.entry.timestamp)
+    return since_epoch(way.entry.json_payload.start_time or way.entry.timestamp)
 
 
 def _ended(way: Way) -> int | None:
     end = way.entry.json_payload.end_time
-    return None if end is None else _gcp.milliseconds(end)
+    return None if end is None else since_epoch(end)

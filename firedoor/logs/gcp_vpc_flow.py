@@ -12,7 +12,7 @@ import msgspec
 
 from firedoor.log_source import Into, LogSource, Parsed, Piece, Sample, Shape, records
 from firedoor.logs import _gcp
-from firedoor.logs._values import address
+from firedoor.logs._values import address, since_epoch
 from firedoor.relations import NETWORK_ACTIVITY
 
 LOGS: Final = ("compute.googleapis.com/vpc_flows", "networkmanagement.googleapis.com/vpc_flows")
@@ -65,7 +65,7 @@ def parse(piece: Piece) -> Parsed:
         **_gcp.common(piece, "gcp_vpc_flow", lambda row: row.entry),
         "time": _began,
         "region": lambda row: _region(row) or piece.place.region,
-        "end_time": lambda row: row.payload.end_time and _gcp.milliseconds(row.payload.end_time),
+        "end_time": lambda row: row.payload.end_time and since_epoch(row.payload.end_time),
         "src_ip": lambda row: address(row.payload.connection.src_ip),
         "src_port": lambda row: int(row.payload.connection.src_port),
         "dst_ip": lambda row: address(row.payload.connection.dest_ip),
@@ -121,7 +121,7 @@ def _is_repeat(flow: Payload) -> bool:
 
 def _began(row: Flow) -> int:
     flow = row.payload
-    return _gcp.milliseconds(flow.start_time or flow.end_time or row.entry.timestamp)
+    return since_epoch(flow.start_time or flow.end_time or row.entry.timestamp)
 
 
 def _region(row: Flow) -> Any:
