@@ -25,6 +25,8 @@ LINES: Final = 34_722
 """Lines of an object: ten million in the day."""
 TRAILS: Final = 200
 CALLS: Final = 5_000
+REFUSED: Final = 0.06
+"""The part of all flows that are refused noise."""
 LEVEL: Final = 2  # of ISA-L, which then packs as tightly as gzip does
 
 HEADER: Final = (
@@ -59,7 +61,10 @@ PLANTS: Final = (
 )
 
 
-def make(folder: Path, objects: int = OBJECTS, lines: int = LINES, trails: int = TRAILS) -> Path:
+def make(
+    folder: Path, objects: int = OBJECTS, lines: int = LINES, trails: int = TRAILS,
+    refused: float = REFUSED,
+) -> Path:  # fmt: skip
     """Make the corpus in a folder, or take what is there already."""
     flows, calls = folder / "flows", folder / "calls"
     done = folder / f"{objects}-{lines}-{trails}"
@@ -68,19 +73,20 @@ def make(folder: Path, objects: int = OBJECTS, lines: int = LINES, trails: int =
     flows.mkdir(parents=True, exist_ok=True)
     calls.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(os.cpu_count()) as workers:
-        list(workers.map(partial(_write_flows, flows, lines), range(objects)))
+        list(workers.map(partial(_write_flows, flows, lines, refused), range(objects)))
         list(workers.map(partial(_write_calls, calls), range(trails)))
     done.touch()
     return folder
 
 
-def _write_flows(folder: Path, lines: int, number: int) -> None:
-    text = HEADER + "".join(_noise(number, lines)) + "".join(_planted(number))
+def _write_flows(folder: Path, lines: int, refused: float, number: int) -> None:
+    text = HEADER + "".join(noise(number, lines, refused)) + "".join(_planted(number))
     file = folder / f"{ACCOUNT}_vpcflowlogs_eu-central-1_fl-0a1b2c3d_{number:03}.log.gz"
     file.write_bytes(igzip.compress(text.encode(), LEVEL))
 
 
-def _noise(number: int, lines: int) -> Iterator[str]:
+def noise(number: int, lines: int, refused: float = REFUSED) -> Iterator[str]:
+    """Yield ordinary flows of a period, which is of a day before where its number is below 0."""
     chance = random.Random(number)  # noqa: S311
     begin = START + number * PERIOD
     pick, uniform = chance.randrange, chance.random
@@ -89,22 +95,22 @@ def _noise(number: int, lines: int) -> Iterator[str]:
         inside = HOSTS[host]
         at = begin + pick(PERIOD)
         size = int(chance.lognormvariate(8, 1.6))
-        if kind < 0.06:  # refused noise of the Internet
-            yield _line(
+        if kind < refused:  # refused noise of the Internet
+            yield line(
                 host, _outside(chance), inside, pick(1024, 65535), pick(1, 10_000), 40, at,
                 "REJECT", 2,
             )  # fmt: skip
         elif kind < 0.55:
-            yield _line(
+            yield line(
                 host, inside, HOSTS[pick(500)], pick(1024, 65535), SERVICES[pick(10)], size, at,
                 "ACCEPT", 19,
             )  # fmt: skip
         elif kind < 0.8:
-            yield _line(
+            yield line(
                 host, inside, _partner(chance), pick(1024, 65535), 443, size, at, "ACCEPT", 19
             )
         else:
-            yield _line(
+            yield line(
                 host, _partner(chance), inside, 443, pick(1024, 65535), size * 4, at, "ACCEPT", 18
             )
 
@@ -122,34 +128,35 @@ def _planted(number: int) -> Iterator[str]:
     """Yield the flows of the attacks that fall into an object."""
     at = START + number * PERIOD
     scan, sweep, big, slow, ssh, rdp, entry, beacon = (plant.address for plant in PLANTS)
-    yield _line(7, HOSTS[7], beacon, 50_000 + number, 443, 900, at + 100 + number % 3, "ACCEPT", 19)
+    yield line(7, HOSTS[7], beacon, 50_000 + number, 443, 900, at + 100 + number % 3, "ACCEPT", 19)
     # What must not be reported: a backup within, and traffic to the carrier's own range.
-    yield _line(1, HOSTS[1], "172.20.9.9", 40_000, 873, 20_000_000, at + 5, "ACCEPT", 19)
-    yield _line(2, HOSTS[2], "100.64.3.4", 40_000, 443, 9_000_000, at + 6, "ACCEPT", 19)
+    yield line(1, HOSTS[1], "172.20.9.9", 40_000, 873, 20_000_000, at + 5, "ACCEPT", 19)
+    yield line(2, HOSTS[2], "100.64.3.4", 40_000, 443, 9_000_000, at + 6, "ACCEPT", 19)
     for n in range(7):
-        yield _line(9, HOSTS[9], slow, 40_000 + n, 443, 900_000, at + 30 * n, "ACCEPT", 19)
+        yield line(9, HOSTS[9], slow, 40_000 + n, 443, 900_000, at + 30 * n, "ACCEPT", 19)
     if number == 280:
         for port in range(1, 601):
-            yield _line(3, scan, HOSTS[3], 40_000, port, 40, at + port % 300, "REJECT", 2)
+            yield line(3, scan, HOSTS[3], 40_000, port, 40, at + port % 300, "REJECT", 2)
     if number == 281:
         for host in range(400):
-            yield _line(host, sweep, HOSTS[host], 40_000, 445, 40, at + host % 300, "REJECT", 2)
+            yield line(host, sweep, HOSTS[host], 40_000, 445, 40, at + host % 300, "REJECT", 2)
     if number == 282:
         for n in range(100):
-            yield _line(4, HOSTS[4], big, 40_000 + n, 443, 50_000_000, at + n, "ACCEPT", 19)
+            yield line(4, HOSTS[4], big, 40_000 + n, 443, 50_000_000, at + n, "ACCEPT", 19)
     if number in (283, 284):
         for n in range(400):
-            yield _line(5, ssh, HOSTS[5], 30_000 + n, 22, 40, at + n % 300, "REJECT", 2)
-            yield _line(6, rdp, HOSTS[6], 30_000 + n, 3389, 40, at + n % 300, "REJECT", 2)
-            yield _line(8, entry, HOSTS[8], 30_000 + n, 22, 40, at + n % 200, "REJECT", 2)
+            yield line(5, ssh, HOSTS[5], 30_000 + n, 22, 40, at + n % 300, "REJECT", 2)
+            yield line(6, rdp, HOSTS[6], 30_000 + n, 3389, 40, at + n % 300, "REJECT", 2)
+            yield line(8, entry, HOSTS[8], 30_000 + n, 22, 40, at + n % 200, "REJECT", 2)
     if number == 285:
-        yield _line(8, entry, HOSTS[8], 33_000, 22, 40_000, at + 250, "ACCEPT", 19)
+        yield line(8, entry, HOSTS[8], 33_000, 22, 40_000, at + 250, "ACCEPT", 19)
 
 
-def _line(
+def line(
     host: int, source: str, target: str, sport: int, dport: int, size: int, at: int, action: str,
     flags: int,
 ) -> str:  # fmt: skip
+    """Return a flow in the format of `HEADER`."""
     return (
         f"3 {ACCOUNT} eni-{host:017x} {source} {target} {sport} {dport} 6 {size // 900 + 1} {size}"
         f" {at} {at + 60} {action} OK vpc-0a1b2c3d4e5f60718 subnet-{host % 8:017x} i-{host:017x}"

@@ -36,11 +36,11 @@ from firedoor.baseline import (
     epoch,
     midnight,
 )
-from firedoor.detecting import Engine
 from firedoor.detection import About, Detection
 from firedoor.discovery import find
 from firedoor.errors import BadInput, Unreachable
 from firedoor.lake.duck import Duck
+from firedoor.lake.engine import Engine
 from firedoor.lake.store import File, Store
 from firedoor.model.finding import Finding
 

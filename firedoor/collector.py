@@ -27,11 +27,11 @@ class Blob:
 class Collector:
     """One kind of place. Its id is the name of its module below `firedoor.collectors`.
 
-    `takes(url)` says whether a URL or path is one of its own. `blobs(url, since)` yields the objects
-    there, oldest first, those that changed before `since` left out where that saves asking for them.
-    `open(blob, offset)` returns a stream of its bytes from an offset; the caller closes it. Both
-    raise `BadInput` for a place that is none, and `CloudError` or `Unreachable` for what its cloud
-    answers.
+    `takes(url)` says whether a URL or path is one of its own. `blobs(url, since)` yields the
+    objects there, oldest first, those that changed before `since` left out where that saves asking
+    for them. `open(blob, offset)` returns a stream of its bytes from an offset; the caller closes
+    it. Both raise `BadInput` for a place that is none, and `CloudError` or `Unreachable` for what
+    its cloud answers.
     """
 
     title: str

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from ipaddress import IPv4Address, ip_address
-from typing import Any, Final, Protocol
+from ipaddress import ip_address
+from typing import Any, Final
 
 import pyarrow as pa
 import structlog
@@ -13,6 +13,7 @@ import structlog
 from firedoor.detection import About, Detection, Value
 from firedoor.errors import BadInput
 from firedoor.lake import portable
+from firedoor.lake.engine import Engine, addresses
 from firedoor.log_source import Piece, Place, table
 from firedoor.model.finding import (
     GLOBAL,
@@ -31,14 +32,6 @@ SHOWN: Final = 10
 """How many matches of a subject a finding describes."""
 
 log = structlog.get_logger()
-
-
-class Engine(Protocol):
-    """What can be asked: DuckDB over what is kept here, or Athena over the same in the cloud."""
-
-    def ask(self, sql: str, params: Mapping[str, Value] | None = None) -> pa.Table:
-        """Return the answer to a query."""
-        ...
 
 
 def tables(rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, pa.Table]:
@@ -78,7 +71,8 @@ def findings(
     """
     rows = matches(detection, engine, until, params)
     window = {"since": _ms(until - detection.reach), "until": _ms(until)}
-    texts = _texts(rows, detection, engine, window)
+    keys = (row.get(name) for row in rows for name in ("remote_key", "local_key"))
+    texts = addresses(keys, detection.sql, engine, window)
     return grouped(id_, detection, [row | _told(row, texts) for row in rows])
 
 
@@ -206,36 +200,13 @@ def _instance(name: str, cloud: Cloud, *, machines: bool) -> str:
             return name if path or (machines and "/" not in name) else ""
 
 
-def _texts(
-    rows: list[dict[str, Any]], detection: Detection, engine: Engine, window: Mapping[str, Value]
-) -> dict[int, str]:
-    """Return the texts of IPv6 addresses, which their keys do not tell."""
-    keys = {row.get(name) for row in rows for name in ("remote_key", "local_key")}
-    unknown = sorted(one for one in keys if one is not None and one < 0)
-    found: dict[int, str] = {}
-    if not unknown:
-        return found
-    listed = ", ".join(map(str, unknown))
-    for relation, columns in portable.columns(detection.sql).items():
-        for side in ("src", "dst"):
-            if f"{side}_key" in columns:
-                sql = (
-                    f"SELECT {side}_key AS key, max({side}_ip) AS ip FROM {relation}"  # noqa: S608
-                    " WHERE time >= :since AND time < :until"
-                    f" AND {side}_key IN ({listed}) GROUP BY {side}_key"
-                )
-                found |= {one["key"]: one["ip"] for one in engine.ask(sql, window).to_pylist()}
-    return found
-
-
 def _told(row: Mapping[str, Any], texts: Mapping[int, str]) -> dict[str, str]:
     """Return the texts of the addresses of a row."""
     told = {}
     for name in ("remote", "local"):
         number = row.get(f"{name}_key")
         if number is not None:
-            text = str(IPv4Address(number)) if number >= 0 else texts.get(number, "")
-            told[f"{name}_ip"] = text or ""
+            told[f"{name}_ip"] = texts.get(number) or ""
         elif f"{name}_key" in row:
             told[f"{name}_ip"] = ""
     return told

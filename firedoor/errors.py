@@ -4,7 +4,7 @@ FiredoorError
 ├── BadInput                 a file, message or argument is not what it should be
 │   ├── NotAFinding
 │   ├── BadRunbook
-│   ├── BadQuery             SQL that cannot be asked, or not everywhere
+│   ├── BadQuery             a question that cannot be asked, or not everywhere
 │   └── Unreadable           a log, or the rest of it
 ├── Unreachable              a server that we need does not answer
 ├── Refused                  a guard rail or the cloud itself forbids it: do something else

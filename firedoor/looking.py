@@ -1,29 +1,71 @@
-"""Everything that finds: detections, baselines and Sigma rules, over the logs that are kept."""
+"""Everything that finds: detections, Sigma rules and baselines, over the logs that are kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
-from firedoor import detecting
+from firedoor import baselining, detecting
+from firedoor.baseline import Span
 from firedoor.detection import Detection
 from firedoor.discovery import find
 from firedoor.errors import FiredoorError
+from firedoor.lake.duck import Duck
 from firedoor.lake.store import Store
 from firedoor.model.finding import Finding
-from firedoor.model.watch import Look
+
+HOUR: Final = timedelta(hours=1)
+BEFORE: Final = HOUR
+"""How long before an incident began what led to it is left out of what is normal."""
 
 
-def over(store: Store, asked: Look, sigma: Path | None) -> tuple[list[Finding], list[str]]:
-    """Return what is found in a time, and what could not be asked, each with its reason."""
-    found: dict[str, Finding] = {}
-    problems: list[str] = []
-    for id_, detection in chosen(asked.watch.rules).items():
+@dataclass
+class Seen:
+    """What was found, and what could not be asked, each with its reason."""
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def take(self, name: str, look: Callable[[], Iterable[Finding]]) -> None:
+        """Add what is found; what goes wrong with one rule keeps no other from being asked."""
         try:
-            for one in _found(id_, detection, store, asked):
-                found[one.id] = one
+            self.findings |= {one.id: one for one in look()}
         except FiredoorError as error:
-            problems.append(f"{id_}: {error}")
-    return list(found.values()), problems
+            self.problems.append(f"{name}: {error}")
+
+
+def over(
+    store: Store, since: datetime, until: datetime, rules: tuple[str, ...], sigma: Path | None
+) -> Seen:
+    """Return what is found of a time, with all rules or those of these ids."""
+    seen = Seen()
+    for id_, detection in chosen(rules).items():
+        seen.take(id_, lambda id_=id_, one=detection: _detected(id_, one, store, since, until))  # type: ignore[misc]
+    if sigma is not None:
+        begin = min(since, until - HOUR)
+        with store.duck(begin, until) as duck:
+            by_sigma(seen, sigma, duck, begin, until)
+    if not rules and _is_due(since, until):
+        rollup, spans = baselining.Rollup(store), [*spans_of(store)]
+        for id_ in baselining.metrics():
+            seen.take(
+                id_,
+                lambda id_=id_: baselining.findings(  # type: ignore[misc]
+                    rollup, until, min(since, until - 2 * HOUR), ids=[id_], spans=spans
+                ),
+            )
+    return seen
+
+
+def by_sigma(seen: Seen, path: Path, duck: Duck, since: datetime, until: datetime) -> None:
+    """Add what Sigma rules find in an engine, and which of them cannot be used."""
+    from firedoor.sigma import reading, running  # who has no rules needs no parser of them
+
+    read = reading.read(path)
+    seen.problems += [str(refused) for refused in read.refused]
+    bounds = (round(at.timestamp() * 1000) for at in (since, until))
+    seen.take(str(path), lambda: running.findings(read.rules, duck, *bounds))
 
 
 def chosen(ids: tuple[str, ...]) -> Mapping[str, Detection]:
@@ -32,9 +74,21 @@ def chosen(ids: tuple[str, ...]) -> Mapping[str, Detection]:
     return {id_: one for id_, one in known.items() if not ids or id_ in ids}
 
 
-def _found(id_: str, detection: Detection, store: Store, asked: Look) -> Iterator[Finding]:
+def spans_of(store: Store) -> Iterator[Span]:
+    """Yield the times of incidents, of which nothing normal is learned."""
+    for incident in store.incidents():
+        _, _, account, _, _, name = incident.id.split("/", 5)
+        # A principal is `user/alice` there, and `alice` in the logs.
+        yield Span(
+            incident.since - BEFORE, incident.until, account=account, entity=name.split("/")[-1]
+        )
+
+
+def _detected(
+    id_: str, detection: Detection, store: Store, since: datetime, until: datetime
+) -> Iterator[Finding]:
     """Yield what a detection finds, looking as often as its windows need to cover the time."""
-    for end in ends(asked.since, asked.until, detection.window):
+    for end in ends(since, until, detection.window):
         with store.duck(end - detection.reach, end) as duck:
             yield from detecting.findings(id_, detection, duck, end)
 
@@ -46,3 +100,10 @@ def ends(since: datetime, until: datetime, window: timedelta) -> Iterator[dateti
     while end - window > since:
         end -= window
         yield end
+
+
+def _is_due(since: datetime, until: datetime) -> bool:
+    """Whether an hour began in this time: metrics are of hours and days."""
+    return since >= until - timedelta(seconds=1) or since.replace(
+        minute=0, second=0, microsecond=0
+    ) != until.replace(minute=0, second=0, microsecond=0)

@@ -124,6 +124,13 @@ class Settings(BaseSettings):
         description="where this worker looks for new logs: files, s3://..., commas between them;"
         " such a worker runs the detections of `firedoor detect schedule`",
     )
+    athena: str | None = Field(
+        default=None, description="s3://bucket/prefix to which logs are published for Athena"
+    )
+    athena_work_group: str = "primary"
+    athena_results: str = Field(
+        default="", description="s3://... for results; default: where the work group says"
+    )
     sigma: Path | None = Field(default=None, description="directory of Sigma rules to run as well")
     networks: str = Field(
         default="",

@@ -1,7 +1,7 @@
 """Reading logs and looking at them, as activities of the worker that keeps the logs."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
 
@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.heartbeat import beating
 from firedoor.model.finding import Finding
-from firedoor.model.watch import Found, Ingested, Look, Watch
+from firedoor.model.watch import Episode, Found, Ingested, Look, Watch
 from firedoor.settings import settings
 from worker.catalogue import arrival
 from worker.client import deliver
@@ -19,6 +19,7 @@ from worker.performing import perform
 log = structlog.get_logger()
 
 AT_ONCE = 60  # seconds, after which reading pauses: what was read until then is kept and counted
+LEARNED = timedelta(days=90)  # of which baselines know
 ONE = ThreadPoolExecutor(1, thread_name_prefix="logs")
 """Reads and looks: the store is for one at a time."""
 
@@ -32,7 +33,8 @@ async def ingest(watch: Watch) -> Ingested:  # noqa: ARG001
 @activity.defn(name="detections.look")
 async def look(asked: Look) -> Found:
     """Run the detections over what is kept, and hand over what they find and have not told yet."""
-    findings, problems = await perform(ONE, "", "detections", partial(_look, asked))
+    incidents = await beating(_incidents(asked.until))
+    findings, problems = await perform(ONE, "", "detections", partial(_look, asked, incidents))
     return await beating(_hand_over(findings, problems))
 
 
@@ -58,14 +60,27 @@ def _ingest() -> Ingested:
     return read
 
 
-def _look(asked: Look) -> tuple[list[Finding], list[str]]:
-    """Return what was not told yet, and which detections could not be asked."""
+async def _incidents(now: datetime) -> list[Episode]:
+    """Return when there were incidents, of the time that baselines learn from."""
+    oldest = (now - LEARNED).isoformat()
+    asked = f"WorkflowType = 'Incident' AND StartTime > '{oldest}'"
+    return [
+        Episode(id=one.id, since=one.start_time, until=one.close_time or now)
+        async for one in activity.client().list_workflows(asked)
+    ]
+
+
+def _look(asked: Look, incidents: list[Episode]) -> tuple[list[Finding], list[str]]:
+    """Return what was not told yet, and which rules could not be asked."""
     from firedoor import looking
     from firedoor.lake.store import Store
 
     with Store(settings().store) as store:
-        found, problems = looking.over(store, asked, settings().sigma)
-        return [one for one in found if store.is_news(one.id, one.last_seen)], problems
+        store.note_incidents(incidents)
+        given = asked.watch.rules, settings().sigma
+        seen = looking.over(store, asked.since, asked.until, *given)
+        found = [one for one in seen.findings.values() if store.is_news(one.id, one.last_seen)]
+        return found, seen.problems
 
 
 async def _hand_over(findings: list[Finding], problems: list[str]) -> Found:

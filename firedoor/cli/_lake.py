@@ -6,19 +6,23 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from ipaddress import IPv4Address
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
 from firedoor.cli import output, render
+from firedoor.detection import Value
 from firedoor.errors import BadInput
-from firedoor.lake.ingest import Given
-from firedoor.lake.portable import Value
-from firedoor.lake.store import Store
 from firedoor.model.length import Length
 from firedoor.settings import settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from firedoor.lake.athena import Athena
+    from firedoor.lake.ingest import Given
+    from firedoor.lake.store import Store
 
 Logs = Annotated[
     list[str] | None,
@@ -49,6 +53,15 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Likewise; default: now.")
 ]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--place", metavar="s3://...", help="Where `logs publish` put them; else FIREDOOR_ATHENA."
+    ),
+]
+Limit = Annotated[
+    float, typer.Option("--limit", metavar="GB", help="How much one question may read, at most.")
+]
 Params = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Set a parameter; may be repeated."),
@@ -65,9 +78,10 @@ class Table(StrEnum):
 
 def given(
     source: str | None = None, fields: str = "", account: str = "", region: str = ""
-) -> Given:
+) -> "Given":
     """Return what the options say about logs; raises `BadInput`."""
     from firedoor.discovery import find
+    from firedoor.lake.ingest import Given
     from firedoor.log_source import LogSource
 
     known = find("firedoor.logs", LogSource)
@@ -76,8 +90,10 @@ def given(
     return Given(source, fields, account, region, settings().own_networks)
 
 
-def store() -> Store:
+def store() -> "Store":
     """Return the store of this installation."""
+    from firedoor.lake.store import Store
+
     return Store(settings().store)
 
 
@@ -157,8 +173,33 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def told(name: str, value: Any) -> Any:
-    """Return an IPv4 address for its key."""
-    if name.endswith("_key") and isinstance(value, int) and value >= 0:
-        return str(IPv4Address(value))
-    return value
+def athena(place: str | None, limit: float) -> "Athena":
+    """Return Athena over what was published; raises `BadInput` where nobody says where that is."""
+    from firedoor.lake.athena import Athena
+
+    where = place or settings().athena
+    if where is None:
+        what = "name the place of `logs publish`, here or in FIREDOOR_ATHENA"
+        raise BadInput("--place", "", what)
+    given = settings()
+    return Athena(
+        where,
+        work_group=given.athena_work_group,
+        output=given.athena_results,
+        limit=round(limit * 1e9),
+    )
+
+
+class Telling:
+    """Athena, saying before each question what it may cost, and after it what it read."""
+
+    def __init__(self, athena: "Athena", name: str) -> None:
+        self._athena, self._name = athena, name
+
+    def ask(self, sql: str, params: Mapping[str, Value] | None = None) -> "pa.Table":
+        """Return the answer to a query."""
+        output.complain(f"{self._name}: {self._athena.estimate(sql, params)}")
+        before = self._athena.scanned
+        answer = self._athena.ask(sql, params)
+        output.complain(f"{self._name}: read {(self._athena.scanned - before) / 1e6:.1f} MB")
+        return answer

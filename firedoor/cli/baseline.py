@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from firedoor import baseline as known
-from firedoor import baselining
+from firedoor import baselining, looking
 from firedoor.baseline import Span, Verdict
 from firedoor.baselining import Measured, Rollup
 from firedoor.charting import Chart, html, png
@@ -127,8 +127,8 @@ def _measured(
         raise BadInput("METRIC", id_, f"expected one of {', '.join(metrics)}")
     now = _lake.now()
     until = _lake.instant(at, "--at", now) or now
-    spans = [_span(text) for text in leave_out]
     with _lake.store() as store, progress("measuring"):
+        spans = [*looking.spans_of(store), *map(_span, leave_out)]
         rollup = Rollup(store)
         return [
             one

@@ -1,28 +1,42 @@
 """Detections: run them over logs, and hand over what they find."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from firedoor.cli import _lake, output, render
-from firedoor.cli._lake import Fields, Format, Logs, Params, Until
+from firedoor.cli._lake import (
+    Fields,
+    Format,
+    Limit,
+    Logs,
+    Params,
+    Place,
+    Since,
+    Until,
+)
 from firedoor.cli.output import Json, document, line, progress, record
-from firedoor.detection import Detection
+from firedoor.detection import Detection, Value
 from firedoor.discovery import find
 from firedoor.errors import BadInput
 from firedoor.model.finding import Finding
+
+if TYPE_CHECKING:
+    from firedoor.lake.engine import Engine
+    from firedoor.lake.ingest import Given
+    from firedoor.looking import Seen
 
 app = typer.Typer(rich_markup_mode=None)
 detect = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(detect, name="detect", help="Find what is wrong in logs.")
 
 LEFT_OUT = 1
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _known() -> Mapping[str, Detection]:
@@ -80,6 +94,7 @@ def show(
 @detect.command()
 def run(
     rules: Rules = None,
+    since: Since = None,
     until: Until = None,
     param: Params = None,
     logs: Logs = None,
@@ -88,6 +103,11 @@ def run(
     sigma: Annotated[
         Path | None, typer.Option("--sigma", metavar="PATH", help="Sigma rules to run as well.")
     ] = None,
+    engine: Annotated[
+        Where, typer.Option("--engine", help="Which engine is asked.")
+    ] = Where.DUCKDB,
+    place: Place = None,
+    limit: Limit = 100.0,
     submit: Annotated[
         bool, typer.Option("--submit", help="Hand the findings over: incidents respond.")
     ] = False,
@@ -96,22 +116,24 @@ def run(
     """Run detections over the logs that are kept, or over logs where they lie.
 
     Each looks at its own window before --until, which is now, or the last that logs where they lie
-    tell of. The exit status is 1 if something could not be read.
+    tell of; --since has it look at all windows from there on. Over logs that are kept, baselines
+    are compared as well. The exit status is 1 if something could not be read or asked.
     """
-    from firedoor import detecting
-
     chosen = _chosen(rules)
-    queries = [one.sql for one in chosen.values()]
-    with _engine(chosen, logs, source, fields, queries, until) as (engine, end, problems):
-        found: list[Finding] = []
-        with progress("asking"):
-            for id_, one in chosen.items():
-                values = _lake.params(param, one.params) if param else None
-                found += detecting.findings(id_, one, engine, end, values)
+    values = {id_: _lake.params(param, one.params) for id_, one in chosen.items()} if param else {}
+    if engine is Where.ATHENA:
+        seen = _in_athena(chosen, values, since, until, place, limit)
+    elif logs:
+        seen = _where_they_lie(chosen, values, logs, _lake.given(source, fields), until, sigma)
+    else:
+        seen = _kept(chosen, values, rules, since, until, sigma)
+    for problem in seen.problems:
+        output.complain(problem)
+    found = [*seen.findings.values()]
     _print(found, json=json)
     if submit and found:
         _submit(found)
-    if problems:
+    if seen.problems:
         raise typer.Exit(LEFT_OUT)
 
 
@@ -184,30 +206,88 @@ def _submit(found: list[Finding]) -> None:
         line(f"{delivery.incident} {delivery.outcome}")
 
 
-@contextmanager
-def _engine(
+Values = Mapping[str, Mapping[str, Value]]
+
+
+def _kept(
     chosen: Mapping[str, Detection],
-    places: list[str] | None,
-    source: str | None,
-    fields: str,
-    queries: list[str],
+    values: Values,
+    rules: list[str] | None,
+    since: str | None,
     until: str | None,
-) -> Iterator[tuple[Any, datetime, list[str]]]:
-    """Open what is asked, with the end of the windows, and say what could not be read."""
+    sigma: Path | None,
+) -> "Seen":
+    """Look at the logs that are kept."""
+    from firedoor import looking
+
+    end = _lake.instant(until, "--until", _lake.now()) or _lake.now()
+    begin = _lake.instant(since, "--since", end) or end
+    with _lake.store() as store, progress("looking"):
+        if values:
+            seen = looking.Seen()
+            for id_, one in chosen.items():
+                with store.duck(end - one.reach, end) as duck:
+                    _ask(seen, id_, one, duck, end, values)
+            return seen
+        return looking.over(store, begin, end, tuple(rules or ()), sigma)
+
+
+def _where_they_lie(
+    chosen: Mapping[str, Detection],
+    values: Values,
+    places: list[str],
+    given: "Given",
+    until: str | None,
+    sigma: Path | None,
+) -> "Seen":
+    """Look at logs without keeping them."""
+    from firedoor import looking
     from firedoor.lake import straight
     from firedoor.lake.duck import Duck
 
-    end = _lake.instant(until, "--until", _lake.now())
-    if not places:
-        last = end or _lake.now()
-        longest = max((one.reach for one in chosen.values()), default=timedelta())
-        with _lake.store() as store, store.duck(last - longest, last) as duck:
-            yield duck, last, []
-        return
+    seen, queries = looking.Seen(), [one.sql for one in chosen.values()]
+    if sigma is not None:
+        from firedoor.sigma.running import LOOKED_AT
+
+        queries.extend(LOOKED_AT)
     with tempfile.TemporaryDirectory() as spill, Duck(Path(spill)) as duck:
-        problems = []
         with progress("reading"):
-            for problem in straight.fill(duck, places, _lake.given(source, fields), queries):
-                output.complain(problem)
-                problems.append(problem)
-        yield duck, end or straight.last(duck, queries) or _lake.now(), problems
+            seen.problems += straight.fill(duck, places, given, queries)
+        told = _lake.instant(until, "--until", _lake.now())
+        end = told or straight.last(duck, queries) or _lake.now()
+        with progress("looking"):
+            for id_, one in chosen.items():
+                _ask(seen, id_, one, duck, end, values)
+            if sigma is not None:
+                looking.by_sigma(seen, sigma, duck, BEGINNING, end)
+    return seen
+
+
+def _in_athena(
+    chosen: Mapping[str, Detection],
+    values: Values,
+    since: str | None,
+    until: str | None,
+    place: str | None,
+    limit: float,
+) -> "Seen":
+    """Ask Athena, and say before each question how much it may read, and after it what it did."""
+    from firedoor import looking
+
+    if since is not None:
+        raise BadInput("--since", since, "Athena is asked for one window at a time: give --until")
+    seen = looking.Seen()
+    end = _lake.instant(until, "--until", _lake.now()) or _lake.now()
+    athena = _lake.athena(place, limit)
+    for id_, one in chosen.items():
+        with progress(f"asking for {id_}"):
+            _ask(seen, id_, one, _lake.Telling(athena, id_), end, values)
+    return seen
+
+
+def _ask(
+    seen: "Seen", id_: str, one: Detection, engine: "Engine", end: datetime, values: Values
+) -> None:
+    from firedoor import detecting
+
+    seen.take(id_, lambda: detecting.findings(id_, one, engine, end, values.get(id_)))

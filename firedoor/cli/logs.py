@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,10 +21,14 @@ from firedoor.cli._lake import (
     Table,
     Until,
 )
+from firedoor.cli.arguments import Yes
 from firedoor.cli.output import Json, document, line, progress, record
 from firedoor.discovery import find
 from firedoor.errors import BadInput
 from firedoor.settings import settings
+
+if TYPE_CHECKING:
+    from firedoor.lake.ingest import Given
 
 app = typer.Typer(rich_markup_mode=None)
 logs = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -33,6 +37,14 @@ app.add_typer(logs, name="logs", help="Read network and API logs, and ask them."
 LEFT_OUT = 1
 """How a command ends that has left something out."""
 DAY = timedelta(days=1)
+ALWAYS = {"since": 0, "until": 1 << 62}
+
+
+def _switches(incomplete: str) -> list[str]:
+    from firedoor.switch import Switch
+
+    return [id_ for id_ in find("firedoor.enabling", Switch) if id_.startswith(incomplete)]
+
 
 Places = Annotated[
     list[str],
@@ -106,6 +118,7 @@ def query(
     the bounds of --since and --until, in epoch milliseconds; by default the last 24 hours.
     """
     from firedoor.lake import portable
+    from firedoor.lake.engine import addresses
 
     text, defaults = _question(sql, saved)
     start, end = _lake.span(since, until, DAY)
@@ -117,11 +130,18 @@ def query(
         if name in needed
     }
     bounded = bool(since or until or "since" in needed)
-    with _engine(logs, source, fields, text, (start, end) if bounded else None) as (duck, problems):
-        with progress("asking"):
-            answer = duck.ask(text, values)
-    names = answer.column_names
-    found = [{name: _lake.told(name, row[name]) for name in names} for row in answer.to_pylist()]
+    given = _lake.given(source, fields)
+    with (
+        _engine(logs, given, text, (start, end) if bounded else None) as (duck, problems),
+        progress("asking"),
+    ):
+        answer = duck.ask(text, values)
+        names, found = answer.column_names, answer.to_pylist()
+        keys = [name for name in names if name.endswith("_key")]
+        texts = addresses(
+            (row[name] for row in found for name in keys), text, duck, ALWAYS | values
+        )
+    found = [row | {name: texts.get(row[name], row[name]) for name in keys} for row in found]
     _lake.rows(names, found, Table.JSON if json else how)
     if problems:
         raise typer.Exit(LEFT_OUT)
@@ -230,6 +250,140 @@ def status(json: Json = False) -> None:
     output.show(render.table(("relation", "rows", "size", "files", "from", "to"), rows))
 
 
+@logs.command()
+def ddl(
+    place: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX", help="Where logs lie.")],
+    account: Annotated[
+        list[str] | None,
+        typer.Option("--account", help="An account whose rows are found; default: those kept."),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Let Athena run it.")] = False,
+) -> None:
+    """Print the tables over published logs, for Athena: it finds new days by itself.
+
+    Run it again when there is an account more: rows of others are not found.
+    """
+    from firedoor.lake import ddl as tables
+
+    with _lake.store() as store:
+        accounts = account or sorted({file.account for file in store.files()})
+    statements = tables.statements(place, accounts)
+    for statement in statements:
+        line(f"{statement};")
+    if run:
+        athena = _lake.athena(place, 0)
+        for statement in statements:
+            with progress("making tables"):
+                athena.execute(statement)
+
+
+@logs.command()
+def publish(
+    place: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX", help="Where to put them.")],
+    json: Json = False,
+) -> None:
+    """Put the logs that are kept into a bucket, as they are here, for Athena to ask."""
+    from firedoor.cloud import aws
+    from firedoor.lake.publishing import publish as put
+
+    with _lake.store() as store, progress("publishing"):
+        done = put(store.root, [file.path for file in store.files()], place, aws.own("s3"))
+    if json:
+        document(done.__dict__)
+    else:
+        line(f"{done.sent} files sent, {done.there} were there, {done.deleted} deleted")
+
+
+@logs.command()
+def enable(
+    switches: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SWITCH...]",
+            help="What to turn on; none lists what there is.",
+            autocompletion=_switches,
+        ),
+    ] = None,
+    account: Annotated[
+        str, typer.Option("--account", help="Account, subscription or project.")
+    ] = "",
+    region: Annotated[str, typer.Option("--region", help="Region or location.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="PLACE", help="s3://..., gs://..., a storage account.")
+    ] = "",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ID", help="Only these networks ...")
+    ] = None,
+    fields: Annotated[
+        str, typer.Option("--fields", help="Fields of flow logs: usual, or all.")
+    ] = "usual",
+    organization: Annotated[
+        str, typer.Option("--organization", help="Number of the organization in Google Cloud.")
+    ] = "",
+    apply: Annotated[bool, typer.Option("--apply", help="Do it, once you have read it.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Show what turns logs and detectors on, and with --apply do it.
+
+    Azure and Google Cloud are never changed: their commands are printed for you to run.
+    """
+    from firedoor.switch import Order, Switch
+
+    known = find("firedoor.enabling", Switch)
+    if not switches:
+        rows = [
+            (id_, one.title, "applied" if one.apply else "printed") for id_, one in known.items()
+        ]
+        output.show(render.table(("switch", "turns on", ""), rows))
+        return
+    if fields not in ("usual", "all"):
+        raise BadInput("--fields", fields, "expected usual or all")
+    order = Order(
+        account=account, region=region, destination=to, only=tuple(only or ()),
+        all_fields=fields == "all", organization=organization,
+    )  # fmt: skip
+    planned = [(_switch(id_, known), id_) for id_ in switches]
+    with progress("looking"):
+        steps = [(switch, id_, step) for switch, id_ in planned for step in switch.plan(order)]
+    if json:
+        document([{"switch": id_, **step.__dict__} for _, id_, step in steps])
+    else:
+        for _, id_, step in steps:
+            _show(id_, step)
+    todo = [(switch, step) for switch, _, step in steps if not step.done and switch.apply]
+    if not apply or not todo:
+        return
+    if output.can_ask() and not yes:
+        if not output.confirm(f"Make these {len(todo)} changes?"):
+            raise typer.Exit(LEFT_OUT)
+    elif not yes:
+        raise BadInput("no terminal to ask on", "", "give --yes")
+    for switch, step in todo:
+        with progress(step.title):
+            switch.apply(step, order)
+        line(f"done: {step.title}")
+
+
+def _switch(id_: str, known: Any) -> Any:
+    if id_ not in known:
+        raise BadInput("switch", id_, "no such switch: `firedoor logs enable` lists them")
+    return known[id_]
+
+
+def _show(id_: str, step: Any) -> None:
+    """Print a step: what is there, what it would do, how to take it back, and what it costs."""
+    line(f"{id_}: {step.title}" + (" (there already)" if step.done else ""))
+    if step.found:
+        line(f"  found: {step.found}")
+    for command in step.commands:
+        line(f"  $ {command}")
+    for command in step.undo if not step.done else ():
+        line(f"  undo: {command}")
+    for told in filter(None, (step.cost, step.note)):
+        line(f"  {told}")
+
+
 def _problem(seen: Any) -> str:
     lines = f"{seen.refused} lines refused" if seen.refused else ""
     return "; ".join(filter(None, (seen.problem, lines)))
@@ -252,8 +406,7 @@ def _question(sql: str | None, saved: str | None) -> tuple[str, dict[str, Any]]:
 @contextmanager
 def _engine(
     places: list[str] | None,
-    source: str | None,
-    fields: str,
+    given: "Given",
     sql: str,
     bounds: tuple[datetime, datetime] | None,
 ) -> Iterator[tuple[Any, list[str]]]:
@@ -268,7 +421,7 @@ def _engine(
     with tempfile.TemporaryDirectory() as spill, Duck(Path(spill)) as duck:
         problems = []
         with progress("reading"):
-            for problem in fill(duck, places, _lake.given(source, fields), [sql]):
+            for problem in fill(duck, places, given, [sql]):
                 output.complain(problem)
                 problems.append(problem)
         yield duck, problems

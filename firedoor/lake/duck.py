@@ -39,6 +39,7 @@ class Duck:
             self._connection.execute(f"SET temp_directory = '{_quoted(str(spill))}'")
         self._filled: set[str] = set()
         self._arriving: dict[str, list[pa.Table]] = {}
+        self._wanted: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +57,10 @@ class Duck:
             self._connection.register(name, table)
             self._filled.add(name)
 
+    def want(self, conditions: Mapping[str, str]) -> None:
+        """Keep of what is appended to a relation only rows that fulfil its condition; "" is all."""
+        self._wanted = conditions
+
     def append(self, tables: Mapping[str, pa.Table]) -> None:
         """Add rows to relations, kept in columns of DuckDB's own.
 
@@ -70,10 +75,12 @@ class Duck:
     def _insert(self, name: str) -> None:
         """Take in what has arrived: many tables at once cost a third of one after another."""
         self._connection.register("arriving", pa.concat_tables(self._arriving.pop(name)))
+        condition = self._wanted.get(name)
+        rows = f"FROM arriving WHERE {condition}" if condition else "FROM arriving"
         if name in self._filled:
-            self._connection.execute(f"INSERT INTO {name} BY NAME FROM arriving")
+            self._connection.execute(f"INSERT INTO {name} BY NAME {rows}")
         else:
-            self._connection.execute(f"CREATE TABLE {name} AS FROM arriving")
+            self._connection.execute(f"CREATE TABLE {name} AS {rows}")
             self._filled.add(name)
         self._connection.unregister("arriving")
 

@@ -1,6 +1,5 @@
 """From where logs lie into the store: each object once, whatever ends it in between."""
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Final
 from firedoor import collecting
 from firedoor.collector import Blob
 from firedoor.errors import FiredoorError, Unreadable
+from firedoor.lake.memory import CORES, reused
 from firedoor.lake.objects import Reading
 from firedoor.lake.store import Seen, Store, Written
 from firedoor.log_source import Place
@@ -66,12 +66,12 @@ def ingest(
     tries these once more. Raises `Refused` while another process reads logs into the store, and
     what collectors raise.
     """
-    with store.writing(), ThreadPoolExecutor(os.cpu_count()) as threads:
+    with store.writing(), reused(), ThreadPoolExecutor(CORES) as threads:
         for url in urls:
             failed = False
             blobs = collecting.blobs(url, _from(url, store, since, again=again))
             fresh = (blob for blob in blobs if _is_new(blob, store, since, again=again))
-            while batch := list(islice(fresh, AHEAD * (os.cpu_count() or 1))):
+            while batch := list(islice(fresh, AHEAD * CORES)):
                 write = partial(_write, store.root, given)
                 known = [store.seen(blob.name) for blob in batch]
                 for written in threads.map(write, batch, known):
@@ -79,7 +79,7 @@ def ingest(
                     failed |= written.failed
                     yield _known(store, written.blob.name)
             if since is None and not failed:
-                store.note_listed(url, now)
+                store.note_listed(collecting.shown(url), now)
 
 
 def tidy(store: Store, days: int, now: datetime) -> tuple[int, int]:
@@ -93,7 +93,7 @@ def tidy(store: Store, days: int, now: datetime) -> tuple[int, int]:
 
 def _from(url: str, store: Store, since: datetime | None, *, again: bool) -> datetime | None:
     """Return from which change on objects are looked for."""
-    last = store.listed(url)
+    last = store.listed(collecting.shown(url))
     if again or last is None:
         return since
     return max(last - OVERLAP, since) if since else last - OVERLAP

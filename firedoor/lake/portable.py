@@ -9,7 +9,7 @@ https://trino.io/docs/current/sql/select.html, https://duckdb.org/docs/stable/sq
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -163,6 +163,41 @@ def columns(sql: str) -> Mapping[str, frozenset[str]]:
                     every = {column.name for column in relation.columns}
                     found[relation.name] |= every if name == ALL else {name}
     return {relation: frozenset(names) for relation, names in found.items()}
+
+
+@lru_cache(maxsize=512)
+def conditions(sql: str) -> Mapping[str, str]:
+    """Return which rows of each relation a query may look at, as a condition; "" is all.
+
+    It is what WHERE says without parameters, where a relation is looked at alone.
+    """
+    found: dict[str, list[str]] = {}
+    for scope in _scopes(_parsed(sql)):
+        sources = _own(scope)
+        for source in sources.values():
+            if relation := _relation(source):
+                alone = len(sources) == 1
+                found.setdefault(relation.name, []).append(_condition(scope) if alone else "")
+    return {name: either(each) for name, each in found.items()}
+
+
+def either(conditions: Iterable[str]) -> str:
+    """Return the condition that one of several holds; "" always does."""
+    each = [*dict.fromkeys(conditions)]
+    return "" if "" in each else " OR ".join(f"({one})" for one in each)
+
+
+def _condition(scope: Scope) -> str:
+    where = scope.expression.args.get("where")
+    if where is None:
+        return ""
+    parts = where.this.flatten() if isinstance(where.this, exp.And) else [where.this]
+    open_ = exp.Placeholder, exp.Parameter, exp.Query
+    kept = [part.copy() for part in parts if not any(part.find_all(*open_))]
+    for part in kept:
+        for column in part.find_all(exp.Column):
+            column.set("table", None)
+    return " AND ".join(f"({part.sql(dialect='duckdb')})" for part in kept)
 
 
 @lru_cache(maxsize=512)

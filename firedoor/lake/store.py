@@ -8,7 +8,7 @@ into files of the same names.
 import fcntl
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -25,6 +25,7 @@ from firedoor.collector import Blob
 from firedoor.errors import Refused, Unreachable
 from firedoor.lake.duck import Duck
 from firedoor.log_source import Parsed, Refusal
+from firedoor.model.watch import Episode
 from firedoor.relations import PARTITIONS, RELATIONS, Relation, Type
 
 KEPT: Final = 1000
@@ -59,6 +60,7 @@ CREATE TABLE IF NOT EXISTS refusals (
 CREATE INDEX IF NOT EXISTS refusals_by_object ON refusals (object);
 CREATE TABLE IF NOT EXISTS replaced (path TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS places (url TEXT PRIMARY KEY, listed REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS incidents (id TEXT PRIMARY KEY, since REAL NOT NULL, until REAL);
 CREATE TABLE IF NOT EXISTS told (finding TEXT PRIMARY KEY, last_seen REAL NOT NULL);
 """
 
@@ -137,10 +139,12 @@ class Store:
         ).fetchone()
         if row is None:
             return None
-        version, modified, *counts, compacted, first = row[1:]
+        _, version, modified, source, consumed, rows, refused, passed, lost, problem, *more = row
+        compacted, first = more
         return Seen(
-            name, version, _instant(modified), *counts, bool(compacted), first and _instant(first)
-        )
+            name, version, _instant(modified), source, consumed, rows, refused, passed, lost,
+            problem, bool(compacted), None if first is None else _instant(first),
+        )  # fmt: skip
 
     def problems(self) -> list[Seen]:
         """Return the objects that were not read whole, and those of which a line was refused."""
@@ -176,6 +180,18 @@ class Store:
         """Remember that an incident knows of a finding."""
         self._ledger.execute(
             "INSERT OR REPLACE INTO told VALUES (?, ?)", (finding, last_seen.timestamp())
+        )
+
+    def incidents(self) -> list[Episode]:
+        """Return the incidents that it knows of, those that are open until now."""
+        rows = self._ledger.execute("SELECT id, since, until FROM incidents ORDER BY since")
+        return [Episode(id=row[0], since=_instant(row[1]), until=_instant(row[2])) for row in rows]
+
+    def note_incidents(self, incidents: Iterable[Episode]) -> None:
+        """Remember when there were incidents."""
+        self._ledger.executemany(
+            "INSERT OR REPLACE INTO incidents VALUES (?, ?, ?)",
+            [(one.id, one.since.timestamp(), one.until.timestamp()) for one in incidents],
         )
 
     def files(

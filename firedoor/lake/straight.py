@@ -1,6 +1,5 @@
 """Questions to logs where they lie, without keeping them: only the columns asked for are read."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from firedoor.errors import FiredoorError
 from firedoor.lake import portable
 from firedoor.lake.duck import Duck
 from firedoor.lake.ingest import AHEAD, Given
+from firedoor.lake.memory import CORES, reused
 from firedoor.lake.objects import Reading
 from firedoor.log_source import Parsed
 
@@ -27,15 +27,17 @@ def fill(duck: Duck, urls: Iterable[str], given: Given, queries: Iterable[str]) 
 
     Raises what collectors raise for a place that is none.
     """
+    queries = [*queries]
     wanted = columns(queries)
+    duck.want(conditions(queries))
 
     def hold(blob: Blob) -> tuple[list[Parsed], list[str]]:
         pieces: list[Parsed] = []
         return pieces, _read(blob, given, wanted, pieces.append)
 
     blobs = (blob for url in urls for blob in collecting.blobs(url, None))
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        while batch := list(islice(blobs, AHEAD * (os.cpu_count() or 1))):
+    with reused(), ThreadPoolExecutor(CORES) as threads:
+        while batch := list(islice(blobs, AHEAD * CORES)):
             small = [blob for blob in batch if blob.size < LARGE]
             for pieces, problems in threads.map(hold, small):
                 for piece in pieces:
@@ -56,6 +58,15 @@ def columns(queries: Iterable[str]) -> Columns:
         for relation, names in portable.columns(sql).items():
             wanted[relation] = wanted.get(relation, frozenset({"time"})) | names
     return wanted
+
+
+def conditions(queries: Iterable[str]) -> dict[str, str]:
+    """Return which rows of each relation any of the queries may look at; "" is all."""
+    found: dict[str, list[str]] = {}
+    for sql in queries:
+        for relation, condition in portable.conditions(sql).items():
+            found.setdefault(relation, []).append(condition)
+    return {relation: portable.either(each) for relation, each in found.items()}
 
 
 def last(duck: Duck, queries: Iterable[str]) -> datetime | None:

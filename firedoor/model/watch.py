@@ -36,6 +36,14 @@ class Ingested(Model):
         )
 
 
+class Episode(Model):
+    """The time of an incident, by its id."""
+
+    id: str
+    since: UtcDatetime
+    until: UtcDatetime
+
+
 class Look(Model):
     """A time to be looked at: whatever was seen first since then, up to an instant."""
 

@@ -12,9 +12,9 @@ QUERY = SavedQuery(
     ),
     params={"bytes": 1000000000},
     sql="""
-        SELECT src_key, dst_key, max(src_ip) AS src_ip, max(dst_ip) AS dst_ip,
+        SELECT src_key, dst_key,
                sum(bytes) AS bytes, count(*) AS flows, max(bytes) AS largest,
-               count(DISTINCT dst_port) AS ports, min(time) AS first_seen, max(time) AS last_seen
+               min(time) AS first_seen, max(time) AS last_seen
         FROM network_activity
         WHERE time >= :since AND time < :until
           AND src_inside AND NOT dst_inside AND coalesce(action, 'Allowed') = 'Allowed'

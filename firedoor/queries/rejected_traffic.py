@@ -11,7 +11,7 @@ QUERY = SavedQuery(
         "same count the LIMIT keeps now these, now those; here the order is whole."
     ),
     sql="""
-        SELECT src_key, dst_key, dst_port, max(src_ip) AS src_ip, max(dst_ip) AS dst_ip,
+        SELECT src_key, dst_key, dst_port,
                count(*) AS count
         FROM network_activity
         WHERE time >= :since AND time < :until AND action = 'Denied'

@@ -11,11 +11,11 @@ QUERY = SavedQuery(
     ),
     params={"attempts": 100, "packets": 40},
     sql="""
-        SELECT src_key, max(src_ip) AS src_ip, count(DISTINCT dst_key) AS hosts,
+        SELECT src_key, count(DISTINCT dst_key) AS hosts,
                count(*) FILTER (WHERE action = 'Denied') AS refused,
                count(*) FILTER (WHERE action = 'Allowed') AS short, count(*) AS attempts
         FROM network_activity
-        WHERE time >= :since AND time < :until AND dst_port = 22 AND protocol = 6
+        WHERE time >= :since AND time < :until AND dst_port = 22
           AND (action = 'Denied' OR (action = 'Allowed' AND packets <= :packets))
         GROUP BY src_key
         HAVING count(*) > :attempts

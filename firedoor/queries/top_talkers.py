@@ -8,7 +8,7 @@ QUERY = SavedQuery(
         "The addresses that sent most, with how much of it left to outside, and to how many."
     ),
     sql="""
-        SELECT src_key, max(src_ip) AS src_ip, max(resource) AS resource, sum(bytes) AS bytes,
+        SELECT src_key, max(resource) AS resource, sum(bytes) AS bytes,
                sum(CASE WHEN NOT dst_inside THEN bytes ELSE 0 END) AS bytes_outside,
                count(DISTINCT dst_key) AS destinations, count(*) AS flows
         FROM network_activity

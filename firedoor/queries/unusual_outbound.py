@@ -13,7 +13,7 @@ QUERY = SavedQuery(
     ),
     params={"bytes": 1000000000},
     sql="""
-        SELECT src_key, dst_key, max(src_ip) AS src_ip, max(dst_ip) AS dst_ip,
+        SELECT src_key, dst_key,
                sum(bytes) AS bytes, count(*) AS flows
         FROM network_activity
         WHERE time >= :since AND time < :until
