@@ -43,6 +43,8 @@ INSIDE: Final = tuple(
 
 DAY: Final = 86_400_000
 """A day in milliseconds."""
+LAST: Final = 253_402_300_799_999
+"""The last millisecond that has a date; what is later is in another unit."""
 
 S = TypeVar("S")
 
@@ -322,8 +324,9 @@ def table(relation: Relation, length: int, columns: Mapping[str, Any], piece: Pi
             known |= {f"{side}_key": keys, f"{side}_inside": inside}
             if not _is_asked(relation, f"{side}_ip", piece):
                 known[f"{side}_ip"] = _untold(known[f"{side}_ip"], keys)
-    if "day" in wanted and known.get("time") is not None:
-        known["day"] = _days(known["time"])
+    if wanted & {"time", "day"} and known.get("time") is not None:
+        _check_times(known["time"])
+        known["day"] = _days(known["time"]) if "day" in wanted else None
     names = [column.name for column in relation.columns if column.name in wanted]
     arrays = [_column(known.get(name), ARROW[relation[name].type], length) for name in names]
     return pa.table(arrays, names=names)
@@ -367,6 +370,15 @@ def _column(value: Any, type_: pa.DataType, length: int) -> pa.Array:
     if pa.types.is_dictionary(type_) and pa.types.is_string(value.type):
         return value.dictionary_encode()
     return value.cast(type_)
+
+
+def _check_times(time: Any) -> None:
+    """Raise `ValueError` where there is none, or one of no log: it is in another unit."""
+    if time.null_count:
+        raise ValueError("time: expected one")
+    for bound in pc.min_max(time).as_py().values():
+        if bound is not None and not 0 <= bound <= LAST:
+            raise ValueError(f"time: expected one from 1970 to 9999, not {bound}")
 
 
 def _days(time: Any) -> pa.Array:

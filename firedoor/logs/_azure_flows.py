@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from firedoor.log_source import Parsed, Piece, Refusal, address_columns, decoded, table
+from firedoor.log_source import LAST, Parsed, Piece, Refusal, address_columns, decoded, table
 from firedoor.logs import _azure, _delimited
 from firedoor.logs._delimited import NUMBER, SMALL, WORD
 from firedoor.relations import NETWORK_ACTIVITY
@@ -42,8 +42,6 @@ SWAPPED: Final = {
 }
 INBOUND, OUTBOUND = "Inbound", "Outbound"
 S = TypeVar("S")
-LAST: Final = 253_402_300_799_999
-"""The last millisecond that has a date; what is later is in another unit."""
 
 
 @dataclass(frozen=True)

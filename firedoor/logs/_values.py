@@ -55,10 +55,9 @@ def is_time(text: str) -> bool:
     if not TIME.fullmatch(text):
         return False
     try:
-        milliseconds(text)
+        return milliseconds(text) >= 0
     except ValueError:
         return False
-    return True
 
 
 def times(texts: pa.Array) -> pa.Array:
