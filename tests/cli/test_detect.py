@@ -1,18 +1,48 @@
 """`firedoor detect`: detections run over logs, and what they find becomes incidents."""
 
+import asyncio
+import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.worker import Worker
 
-from firedoor.model.watch import SCHEDULE
+from firedoor.model.watch import SCHEDULE, Detected
+from firedoor.settings import settings
+from firedoor.testing import World
+from worker.plugin import PLATFORM, SANDBOX, workflows
 
 Cli = Callable[..., Awaitable[Any]]
 
 HEADER = "account-id srcaddr dstaddr srcport dstport protocol start end action instance-id\n"
 LINE = "123456789012 198.51.100.7 10.0.1.5 40000 {} 6 1780000000 1780000060 REJECT i-0a1b2c3d\n"
+
+
+SIGMA = """
+title: Log stopped
+id: 11111111-1111-4111-8111-111111111111
+status: test
+level: high
+logsource:
+  product: aws
+  service: cloudtrail
+detection:
+  selection:
+    eventSource: CloudTrail.amazonaws.com
+    eventName: stoplogging
+  condition: selection
+"""
+STOPPED = {
+    "eventVersion": "1.09", "eventTime": "2026-05-29T12:00:00Z", "eventName": "StopLogging",
+    "eventSource": "cloudtrail.amazonaws.com", "awsRegion": "eu-central-1",
+    "sourceIPAddress": "198.51.100.7", "recipientAccountId": "123456789012",
+    "eventID": "00000000-0000-4000-8000-000000000001", "eventType": "AwsApiCall",
+    "userIdentity": {"type": "IAMUser", "userName": "eve", "accountId": "123456789012"},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -95,3 +125,65 @@ async def test_rules_are_listed_and_shown(cli: Cli) -> None:
     assert any(line.startswith("port_scan ") for line in listed.out.splitlines())
     assert "ports = 30" in shown.out
     assert "FROM network_activity" in shown.out
+
+
+async def test_scheduled_run_reads_new_logs_and_hands_over_what_it_finds(
+    cli: Cli, client: Client, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arriving = tmp_path / "arriving"
+    arriving.mkdir()
+    now = int(time.time()) - 300
+    lines = "".join(LINE.format(port).replace("1780000000", str(now)) for port in range(1, 61))
+    (arriving / "scan.log").write_text(HEADER + lines.replace("1780000060", str(now)))
+    monkeypatch.setenv("FIREDOOR_LOG_PLACES", str(arriving))
+    settings.cache_clear()
+    keeper = Worker(
+        client,
+        task_queue=settings().log_queue,
+        workflows=workflows(),
+        activities=PLATFORM,
+        workflow_runner=SANDBOX,
+    )
+
+    async with keeper:
+        begun = await cli("detect", "schedule", "port_scan", "--every", "6h", "--now")
+        told = await incidents_told(client)
+    await cli("detect", "schedule", "--off")
+
+    assert begun.status == 0
+    assert [one for one in told if one.endswith("/i-0a1b2c3d")]
+
+
+async def incidents_told(client: Client) -> tuple[str, ...]:
+    """Return the incidents that the first scheduled run to end told of something."""
+    async with asyncio.timeout(30):
+        while True:
+            async for run in client.list_workflows("WorkflowType = 'Detection'"):
+                if run.status is WorkflowExecutionStatus.COMPLETED:
+                    handle = client.get_workflow_handle(run.id, result_type=Detected)
+                    return (await handle.result()).found.incidents
+            await asyncio.sleep(0.2)
+
+
+async def test_sigma_rules_run_beside_our_own(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rule.yml").write_text(SIGMA)
+    (tmp_path / "calls.json").write_text(json.dumps({"Records": [STOPPED]}))
+
+    ended = await cli(
+        "detect", "run", "port_scan", "--logs", tmp_path / "calls.json",
+        "--sigma", tmp_path / "rule.yml", "--json",
+    )  # fmt: skip
+
+    assert ended.status == 0
+    assert (ended.document["title"], ended.document["subject"]["id"]) == ("Log stopped", "user/eve")
+
+
+async def test_sigma_rule_that_cannot_be_used_is_named(cli: Cli, scan: Path) -> None:
+    rule = scan.parent / "rule.yml"
+    rule.write_text(SIGMA.replace("product: aws", "product: windows"))
+
+    ended = await cli("detect", "run", "port_scan", "--logs", scan, "--sigma", rule)
+
+    assert ended.status == 1
+    assert "firedoor: rule.yml" in ended.err
+    assert "198.51.100.7 was refused" in ended.out
