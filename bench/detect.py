@@ -25,6 +25,8 @@ from rich.table import Table
 from bench import corpus
 
 CACHE: Final = Path(".cache/bench")
+RULES: Final = Path("../shared/data/sigma-cloud-rules")
+"""Where Sigma's rules are, if they are at hand."""
 MARKS: Final = {True: "met", False: "not met", None: ""}
 
 
@@ -161,10 +163,23 @@ def _object(flows: Path) -> Chapter:
 def _trail(calls: Path) -> Chapter:
     """Read CloudTrail, and run the rules of others over it."""
     took = _lake("decode", calls).said
-    return [
+    figures = [
         Figure("decoded, records a second", took["records"] / 1e3, "k", 300, at_least=True),
         Figure("into five columns", took["columns"] / 1e3, "k"),
         Figure("into all columns", took["all"] / 1e3, "k"),
+    ]
+    if not RULES.is_dir():
+        return figures
+    ran = _lake("sigma", calls, RULES).said
+    return [
+        *figures,
+        Figure("Sigma rules", ran["rules"], ""),
+        Figure("events", ran["events"] / 1e6, "M"),
+        Figure(
+            "all rules, events a second", ran["events"] / ran["wall"] / 1e6, "M", 1, at_least=True
+        ),
+        Figure("rules of which the oracle finds other matches", ran["differ"], "", 0),
+        Figure("events that it looked at", ran["checked"] / 1e3, "k"),
     ]
 
 

@@ -15,6 +15,10 @@ from typing import Any, Final
 SEEDS: Final = ("rejected_traffic", "unusual_outbound", "suspicious_ssh", "large_transfers")
 """The saved queries that are the four questions of seed.txt."""
 
+SOURCE: Final = "aws_cloudtrail"
+CHECKED: Final = 50_000
+"""How many events the oracle looks at."""
+
 
 def straight(flows: str) -> dict[str, Any]:
     """Ask the four questions of objects as they lie there."""
@@ -172,6 +176,51 @@ def decode(calls: str) -> dict[str, Any]:
     return took
 
 
+def sigma(calls: str, folder: str) -> dict[str, Any]:
+    """Run Sigma rules over the columns that they ask for, and let the oracle check a part."""
+    import msgspec
+    import pyarrow as pa
+
+    from firedoor.lake.duck import Duck
+    from firedoor.lake.objects import Reading
+    from firedoor.log_source import Place
+    from firedoor.sigma import flat, oracle, reading
+    from firedoor.sigma.backend import Columns, sql
+    from firedoor.sigma.running import asked
+
+    rules = [rule for rule in reading.read(Path(folder)).rules if rule.log.source == SOURCE]
+    columns = Columns()
+    conditions = [sql(rule.sigma, columns) for rule in rules]
+    tables, sample = [], []
+    began = time.process_time()
+    for file in sorted(Path(calls).iterdir()):
+        with file.open("rb") as stream:
+            for parsed in Reading(stream, Place(file.name), wanted={"api_activity": {"raw"}}):
+                raws = parsed.tables["api_activity"]["raw"].cast(pa.binary()).to_pylist()
+                sample += raws[: max(0, CHECKED - len(sample))]
+                table, lists = flat.table(raws, rules[0].log, columns)
+                assert not lists  # noqa: S101 - none of these records has one
+                tables.append(table.drop_columns([flat.ROW]))
+    flattened = time.process_time() - began
+    whole = pa.concat_tables(tables).unify_dictionaries()
+    whole = whole.append_column(flat.ROW, pa.array(range(whole.num_rows)))
+    with Duck() as duck:
+        duck.put({"flat": whole})
+        began, wall = time.process_time(), time.perf_counter()
+        found = [asked(condition, duck) for condition in conditions]
+        took, wall = time.process_time() - began, time.perf_counter() - wall
+    records = [msgspec.json.decode(raw) for raw in sample]
+    differ = 0
+    for rule, rows in zip(rules, found, strict=True):
+        true = [n for n, one in enumerate(records) if oracle.matches(rule.sigma, rule.log, one)]
+        differ += true != [row for row in rows if row < len(records)]
+    return {
+        "rules": len(rules), "events": whole.num_rows, "matches": sum(map(len, found)),
+        "flattening": flattened, "cpu": took, "wall": wall, "checked": len(records),
+        "differ": differ,
+    }  # fmt: skip
+
+
 def _keeper(root: Path) -> Callable[[Path], None]:
     from firedoor.collector import Blob
     from firedoor.lake.objects import Reading
@@ -202,9 +251,8 @@ def _each(files: list[Path], work: Callable[[Path], None]) -> float:
 
 
 def _questions() -> list[tuple[str, dict[str, Any]]]:
-    from firedoor.saved_query import SavedQuery
-
     from firedoor.discovery import find
+    from firedoor.saved_query import SavedQuery
 
     known = find("firedoor.queries", SavedQuery)
     since, until = _day()

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from firedoor.errors import BadQuery
 from firedoor.lake import portable
+from firedoor.lake.memory import CORES
 from firedoor.log_source import ARROW
 from firedoor.relations import RELATIONS, Relation, Type
 
@@ -35,6 +36,7 @@ class Duck:
         self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("SET preserve_insertion_order = false")
         self._connection.execute(f"SET memory_limit = '{MEMORY}'")
+        self._connection.execute(f"SET threads = {CORES}")
         if spill is not None:
             self._connection.execute(f"SET temp_directory = '{_quoted(str(spill))}'")
         self._filled: set[str] = set()
@@ -92,6 +94,14 @@ class Duck:
             " hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
         )
         self._filled.add(relation)
+
+    def copy(self, files: Sequence[Path], to: Path) -> None:
+        """Write the rows of Parquet files into one, by their time."""
+        listed = ", ".join(f"'{_quoted(str(file))}'" for file in files)
+        self._connection.execute(
+            f"COPY (FROM read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
+            f" ORDER BY time) TO '{_quoted(str(to))}' (FORMAT parquet, COMPRESSION snappy)"
+        )
 
     def ask(self, sql: str, params: Mapping[str, portable.Value] | None = None) -> pa.Table:
         """Return the answer to a query with its parameters; raises `BadQuery`."""

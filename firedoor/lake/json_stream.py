@@ -6,7 +6,8 @@ early, is cut into records by its brackets.
 """
 
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
@@ -18,6 +19,8 @@ from firedoor.log_source import Refusal
 
 AT_ONCE: Final = 64 << 20
 """Up to how many bytes a document is decoded at once."""
+PIECE: Final = 4 << 20
+"""About how many bytes of records are given at once: as rows they take many times as much."""
 LISTS: Final = ("Records", "records", "value", "Events", "entries")
 _OPENING: Final = re.compile(
     rb'\s*\{\s*"(?:' + "|".join(LISTS).encode() + rb')"\s*:\s*\[|\s*\['
@@ -36,6 +39,29 @@ class Batch:
 
     raws: list[msgspec.Raw] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    bytes: int = 0
+    """How long they are together."""
+
+    def add(self, one: msgspec.Raw | Refusal) -> None:
+        """Take in one more."""
+        if isinstance(one, Refusal):
+            self.refused.append(one)
+            self.bytes += len(one.text)
+        else:
+            self.raws.append(one)
+            self.bytes += len(one)
+
+
+def batches(found: Iterable[msgspec.Raw | Refusal], size: int) -> Iterator[Batch]:
+    """Yield what is found, at most so many at a time, and about a `PIECE`."""
+    batch = Batch()
+    for one in found:
+        batch.add(one)
+        if len(batch.raws) + len(batch.refused) >= size or batch.bytes >= PIECE:
+            yield batch
+            batch = Batch()
+    if batch.raws or batch.refused:
+        yield batch
 
 
 class _Document(msgspec.Struct):
@@ -72,20 +98,28 @@ class Stream:
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the records, at most so many at a time."""
         blocks = self._undamaged()
-        head, ended = b"", False
-        while len(head) <= AT_ONCE and not ended:
+        held: deque[bytes] = deque()
+        room, ended = AT_ONCE, False
+        while room >= 0 and not ended:
             block = next(blocks, b"")
-            head, ended = head + block, not block
-        whole = _whole(head) if ended and not self._resumed else None
+            held.append(block)
+            room, ended = room - len(block), not block
+        whole = self._at_once(b"".join(held)) if ended and not self._resumed else None
         if whole is None:
-            yield from self._cut(chain([head], blocks), size)
-            return
-        # Azure writes what is new before the brackets that end a list.
-        end = max(0, len(head) - 1024)
-        closing = _CLOSING.search(head, end) if _OPENING.match(head) else None
-        self.consumed = closing.start() if closing and whole else len(head)
-        for first in range(0, len(whole), size):
-            yield Batch(whole[first : first + size])
+            yield from batches(self._cut(chain(_emptied(held), blocks)), size)
+        else:
+            held.clear()
+            yield from batches(whole, size)
+
+    def _at_once(self, text: bytes) -> list[msgspec.Raw] | None:
+        """Return the records of a document, or None if it is not one."""
+        whole = _whole(text)
+        if whole is not None:
+            # Azure writes what is new before the brackets that end a list.
+            end = max(0, len(text) - 1024)
+            closing = _CLOSING.search(text, end) if _OPENING.match(text) else None
+            self.consumed = closing.start() if closing and whole else len(text)
+        return whole
 
     def _undamaged(self) -> Iterator[bytes]:
         """Yield what can be read: a record before the damage is as good as any other."""
@@ -94,26 +128,21 @@ class Stream:
         except Unreadable as error:
             self.damage = error
 
-    def _cut(self, blocks: Iterator[bytes], size: int) -> Iterator[Batch]:
+    def _cut(self, blocks: Iterator[bytes]) -> Iterator[msgspec.Raw | Refusal]:
         """Yield records as lines or brackets part them, with no more than a block in memory."""
         first = next(blocks)
         lines = not self._resumed and _are_lines(first)
         cutter = _Lines(self._longest) if lines else _Cutter(self._longest, resumed=self._resumed)
-        batch, held = Batch(), 0
-        for block in chain([first], blocks, [b""]):
-            for one in cutter.feed(block) if block else cutter.end():
-                if isinstance(one, Refusal):
-                    batch.refused.append(one)
-                    held += len(one.text)
-                else:
-                    batch.raws.append(one)
-                    held += len(one)
-                if len(batch.raws) + len(batch.refused) >= size or held >= AT_ONCE:
-                    yield batch
-                    batch, held = Batch(), 0
+        for block in chain([first], filter(None, blocks)):
+            yield from cutter.feed(block)
+        yield from cutter.end()
         self.consumed, self.unfinished = cutter.consumed, cutter.unfinished
-        if batch.raws or batch.refused:
-            yield batch
+
+
+def _emptied(blocks: deque[bytes]) -> Iterator[bytes]:
+    """Yield blocks, of which each can be forgotten then."""
+    while blocks:
+        yield blocks.popleft()
 
 
 def _whole(text: bytes) -> list[msgspec.Raw] | None:

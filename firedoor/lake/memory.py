@@ -16,7 +16,7 @@ USUAL: Final = 128 << 10
 """What both thresholds are by default, in bytes."""
 
 CORES: Final = max(1, (os.cpu_count() or 1) // 2)
-"""How many objects are read at once. Two threads of one core get in each other's way."""
+"""How many threads work at once. Two threads of one core get in each other's way."""
 
 
 @contextmanager

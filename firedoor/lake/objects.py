@@ -143,15 +143,19 @@ class Reading:
         if raws and _opened(raws[0], place) is None:
             yield from self._parsed_records(raws, place)
             return
-        plain: dict[Place, list[msgspec.Raw]] = {}
+        plain: dict[Place, json_stream.Batch] = {}
         for raw in raws:
             for inner in _unwrapped(raw, place):
                 if inner.lines:
                     yield from self._lines(iter([inner.lines]), inner.place)
-                plain.setdefault(inner.place, []).extend(inner.raws)
-        for whose, some in plain.items():
-            for first in range(0, len(some), RECORDS):
-                yield from self._parsed_records(some[first : first + RECORDS], whose)
+                for one in inner.raws:
+                    batch = plain.setdefault(inner.place, json_stream.Batch())
+                    batch.add(one)
+                    if len(batch.raws) >= RECORDS or batch.bytes >= json_stream.PIECE:
+                        yield from self._parsed_records(batch.raws, inner.place)
+                        del plain[inner.place]
+        for whose, batch in plain.items():
+            yield from self._parsed_records(batch.raws, whose)
 
     def _parsed_records(self, raws: Sequence[msgspec.Raw], place: Place) -> Iterator[Parsed]:
         """Parse records, and give what their source refuses to the source that it is of."""

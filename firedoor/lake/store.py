@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
@@ -32,8 +31,12 @@ KEPT: Final = 1000
 """How many refused lines of one object are kept; all are counted."""
 SETTLED: Final = timedelta(hours=2)
 """How long an object must have been as it is before its rows are compacted with those of others."""
-SMALL: Final = 4
+WORTH: Final = 4
 """How many files of one partition are worth being compacted."""
+LARGE: Final = 32 << 20
+"""From which size on a file stays as it is, in bytes."""
+TOGETHER: Final = 64 << 20
+"""How much is put into one file, in bytes."""
 STALE: Final = timedelta(hours=1)
 """How long a finding must have gone on to be told again."""
 GRACE: Final = timedelta(minutes=10)
@@ -63,6 +66,9 @@ CREATE TABLE IF NOT EXISTS places (url TEXT PRIMARY KEY, listed REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS incidents (id TEXT PRIMARY KEY, since REAL NOT NULL, until REAL);
 CREATE TABLE IF NOT EXISTS told (finding TEXT PRIMARY KEY, last_seen REAL NOT NULL);
 """
+
+# A file that is small, and of an object that is settled, or of several.
+_SETTLED: Final = "files.size < ? AND (modified IS NULL OR modified < ?)"
 
 
 @dataclass(frozen=True)
@@ -262,13 +268,13 @@ class Store:
 
         Objects that may still change are left alone.
         """
-        partitions = self._ledger.execute(
-            "SELECT relation, day, account, count(*) FROM files LEFT JOIN objects"
-            " ON files.object = objects.name WHERE modified IS NULL OR modified < ?"
+        groups = self._ledger.execute(
+            "SELECT relation, day, account FROM files LEFT JOIN objects"  # noqa: S608
+            f" ON files.object = objects.name WHERE {_SETTLED}"
             " GROUP BY 1, 2, 3 HAVING count(*) >= ?",
-            ((now - SETTLED).timestamp(), SMALL),
+            (LARGE, (now - SETTLED).timestamp(), WORTH),
         ).fetchall()
-        return sum(self._compact(*partition[:3], now=now) for partition in partitions)
+        return sum(self._compact(*group, now=now) for group in groups)
 
     def retain(self, days: int, now: datetime) -> int:
         """Drop the days that are older than so many, and return how many files that were.
@@ -296,34 +302,47 @@ class Store:
         return len(rows)
 
     def _compact(self, relation: str, day: str, account: str, *, now: datetime) -> int:
+        """Put the small files of one partition together, about `TOGETHER` in each."""
         rows = self._ledger.execute(
-            "SELECT path, object, files.rows, kept_at FROM files LEFT JOIN objects"
-            " ON files.object = objects.name WHERE relation = ? AND day = ? AND account = ?"
-            " AND (modified IS NULL OR modified < ?) ORDER BY path",
-            (relation, day, account, (now - SETTLED).timestamp()),
+            "SELECT path, files.size FROM files LEFT JOIN objects"  # noqa: S608
+            " ON files.object = objects.name"
+            f" WHERE {_SETTLED} AND relation = ? AND day = ? AND files.account = ?"
+            " ORDER BY first, path",
+            (LARGE, (now - SETTLED).timestamp(), relation, day, account),
         ).fetchall()
-        paths, objects = [row[0] for row in rows], {row[1] for row in rows}
+        less, group, size = 0, [], 0
+        for path, each in rows:
+            group.append(path)
+            size += each
+            if size >= TOGETHER:
+                less += self._put_together(group, (relation, day, account), now)
+                group, size = [], 0
+        if len(group) >= WORTH:
+            less += self._put_together(group, (relation, day, account), now)
+        return less
+
+    def _put_together(self, paths: list[str], where: tuple[str, str, str], now: datetime) -> int:
         name = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:24]
-        path = f"{_folder(relation, day, account)}/all-{name}.parquet"
-        listed = ", ".join("'" + str(self.root / one).replace("'", "''") + "'" for one in paths)
-        with duckdb.connect() as connection:
-            connection.execute("SET enable_progress_bar = false")
-            connection.execute(
-                f"COPY (SELECT * FROM read_parquet([{listed}], hive_partitioning = false,"  # noqa: S608
-                f" union_by_name = true) ORDER BY time) TO '{self.root / path}.part'"
-                " (FORMAT parquet, COMPRESSION snappy)"
-            )
+        path = f"{_folder(*where)}/all-{name}.parquet"
+        with Duck(self.root) as duck:
+            duck.copy([self.root / one for one in paths], self.root / f"{path}.part")
         (self.root / f"{path}.part").replace(self.root / path)
         size = (self.root / path).stat().st_size
-        total = sum(row[2] for row in rows)
+        these = f"({', '.join('?' * len(paths))})"
+        (rows, kept_at) = self._ledger.execute(
+            f"SELECT sum(rows), max(kept_at) FROM files WHERE path IN {these}",  # noqa: S608
+            paths,
+        ).fetchone()
         with self._transaction():
-            self._ledger.executemany("DELETE FROM files WHERE path = ?", [(one,) for one in paths])
+            self._ledger.execute(
+                "UPDATE objects SET compacted = 1 WHERE name IN"  # noqa: S608
+                f" (SELECT object FROM files WHERE path IN {these})",
+                paths,
+            )
+            self._ledger.execute(f"DELETE FROM files WHERE path IN {these}", paths)  # noqa: S608
             self._ledger.execute(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, '', ?, ?, ?)",
-                (path, relation, day, account, total, size, max(row[3] for row in rows)),
-            )
-            self._ledger.executemany(
-                "UPDATE objects SET compacted = 1 WHERE name = ?", [(one,) for one in objects]
+                (path, *where, rows, size, kept_at),
             )
             self._replace(paths, now)
         return len(paths) - 1

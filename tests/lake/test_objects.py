@@ -89,8 +89,12 @@ def test_lines_of_lists_that_grew_are_read_from_where_they_ended() -> None:
     assert (ports, refused) == ([443, 444], 0)
 
 
-def test_records_of_a_batch_are_no_more_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_stream, "AT_ONCE", 1000)
+@pytest.mark.parametrize("at_once", [json_stream.AT_ONCE, 0], ids=["whole", "cut"])
+def test_records_of_a_batch_are_no_more_than_a_piece(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_stream, "AT_ONCE", at_once)
+    monkeypatch.setattr(json_stream, "PIECE", 1000)
 
     reading = Reading(io.BytesIO(blob(*range(1, 10))), Place("PT1H.json"))
 
