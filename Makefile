@@ -53,6 +53,10 @@ bench-response: .venv/ready  ## Measure how long a finding takes to its containm
 bench-detect: .venv/ready  ## Measure how fast logs are read and asked.
 	@$(BIN)/python -m bench.detect
 
+.PHONY: score-detect
+score-detect: .venv/ready  ## Count how right the detections are, on planted and on labelled logs.
+	@$(BIN)/python -m bench.score
+
 .PHONY: lock
 lock: $(UV)  ## Pin the newest versions of all dependencies.
 	$(UV) pip compile --quiet $(LOCK) --group bootstrap --output-file requirements/uv.txt

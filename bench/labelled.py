@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from bench.correspondence import DIFFERENT, MISSED, PAIRS, TECHNIQUES, UNPAIRED
+from bench.correspondence import DIFFERENT, MISSED, PAIRS, TECHNIQUES, UNPAIRED, Pair
 from firedoor import detecting
 from firedoor.detection import Detection
 from firedoor.discovery import find
@@ -86,6 +86,20 @@ class Tally:
         return self.right / there if there else None
 
 
+@dataclass
+class Cases:
+    """How we answer to the test cases of others."""
+
+    by_theirs: dict[str, Tally] = field(default_factory=dict)
+    by_ours: dict[str, Tally] = field(default_factory=dict)
+    unread: int = 0
+    """How many cases are not as the cloud logs them, and cannot be read."""
+    other: int = 0
+    """How many rules are about logs that we do not read, or not for calls of an API."""
+    unknown: list[str] = field(default_factory=list)
+    """Rules that nobody has looked at."""
+
+
 @dataclass(frozen=True)
 class Technique:
     """An attack that was carried out, and what found it."""
@@ -107,39 +121,40 @@ def rules(shared: Path) -> Rules:
     return Rules(own, {SIGMA + Path(one.file).stem: one for one in theirs})
 
 
-def panther(shared: Path, known: Rules) -> tuple[dict[str, Tally], dict[str, Tally], list[str]]:
-    """Return tallies by their rule and by ours, and what is not compared and why."""
-    by_theirs: dict[str, Tally] = {}
-    by_ours: dict[str, Tally] = {}
-    left = {reason: len(ids) for reason, ids in UNPAIRED.items()}
-    unread, unknown = 0, []
+def panther(shared: Path, known: Rules) -> Cases:
+    """Return how we answer to the cases of others."""
+    told = Cases()
     for file in sorted((shared / "panther-tests").glob("*/*.json")):
         theirs = json.loads(file.read_bytes())
-        id_, source = theirs["rule_id"], LOGS.get(theirs["log_types"][0])
-        pair = PAIRS.get(id_)
-        if pair is None or source is None:
-            if source is not None and not any(id_ in ids for ids in UNPAIRED.values()):
-                unknown.append(id_)
+        source = LOGS.get(theirs["log_types"][0])
+        if source is None:
+            told.other += 1
+        elif pair := PAIRS.get(theirs["rule_id"]):
+            _compare(theirs, pair, source, known, told)
+        elif not any(theirs["rule_id"] in ids for ids in UNPAIRED.values()):
+            told.unknown.append(theirs["rule_id"])
+    return told
+
+
+def _compare(theirs: Any, pair: Pair, source: str, known: Rules, told: Cases) -> None:
+    """Count the cases of a rule."""
+    id_ = theirs["rule_id"]
+    for case in theirs["tests"]:
+        tables = _tables([case["log"]], source)
+        if not tables:
+            told.unread += 1
             continue
-        for case in theirs["tests"]:
-            tables = _tables([case["log"]], source)
-            if not tables:
-                unread += 1
-                continue
-            fired = {one for one in pair.ours if _fires(one, tables, known)}
-            why = DIFFERENT.get((id_, case["name"]), pair.why)
-            tally = by_theirs.setdefault(id_, Tally())
-            tally.count(expected=case["expected"], fired=bool(fired), why=why)
-            for one in pair.ours:
-                # Of several that correspond, one is enough.
-                expected = case["expected"] and (one in fired or not fired)
-                mine = by_ours.setdefault(one, Tally())
-                mine.count(expected=expected, fired=one in fired, why=why)
-    notes = [f"{count} rules: {reason}" for reason, count in left.items()]
-    notes.append(f"{unread} cases are not as the cloud logs them, and cannot be read")
-    if unknown:
-        notes.append(f"not looked at: {', '.join(unknown)}")
-    return by_theirs, by_ours, notes
+        with Duck() as duck:
+            duck.put(tables)
+            fired = {one for one in pair.ours if _fires(one, tables, known, duck)}
+        why = DIFFERENT.get((id_, case["name"]), pair.why)
+        tally = told.by_theirs.setdefault(id_, Tally())
+        tally.count(expected=case["expected"], fired=bool(fired), why=why)
+        for one in pair.ours:
+            # Of several that answer to it, one is enough.
+            expected = case["expected"] and (one in fired or not fired)
+            mine = told.by_ours.setdefault(one, Tally())
+            mine.count(expected=expected, fired=one in fired, why=why)
 
 
 def stratus(shared: Path, known: Rules) -> list[Technique]:
@@ -220,11 +235,9 @@ def traildiscover(shared: Path, known: Rules) -> dict[str, Reach]:
     """Return how many of the calls that attackers make are told of, each for itself."""
     folder = shared / "cloudtrail-attacks" / "traildiscover"
     lines = (folder / "events-a.jsonl").read_text().splitlines()
+    listed = [one for line in lines for one in json.loads(line)["event"] if isinstance(one, dict)]
     # Their authors have made the ids unknown, and so alike.
-    records = [
-        event | {"eventID": f"{number}"}
-        for number, event in enumerate(one for line in lines for one in json.loads(line)["event"])
-    ]
+    records = [event | {"eventID": f"{number}"} for number, event in enumerate(listed)]
     labels = {one["eventName"]: one for one in json.loads((folder / "events.json").read_bytes())}
     tables = _alone(_tables(records, "aws_cloudtrail"))
     events = _events(tables)
@@ -293,13 +306,11 @@ def _alone(tables: Tables) -> Tables:
     return alone
 
 
-def _fires(name: str, tables: Tables, known: Rules) -> bool:
+def _fires(name: str, tables: Tables, known: Rules, duck: Duck) -> bool:
     """Tell whether a rule matches anything of a log."""
-    with Duck() as duck:
-        duck.put(tables)
-        if name.startswith(SIGMA):
-            return any(running.run([known.sigma[name]], duck, 0, END))
-        return bool([*_matches(known.detections[name], tables, duck)])
+    if name.startswith(SIGMA):
+        return any(running.run([known.sigma[name]], duck, 0, END))
+    return bool([*_matches(known.detections[name], tables, duck)])
 
 
 def _fired(tables: Tables, known: Rules) -> list[str]:

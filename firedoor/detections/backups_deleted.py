@@ -8,6 +8,12 @@ from firedoor.detections._calls import all_of, any_of, aws, azure, gcp, says
 from firedoor.detections._examples import CHANGE, call
 from firedoor.model.finding import Side
 
+VERSIONS: Final = says(
+    '"Status":"Suspended"',
+    '"Status":"Disabled"',
+    '"MfaDelete":"Disabled"',
+    '"MFADelete":"Disabled"',
+)
 GRAVE: Final = any_of(
     aws(
         "DeleteDBInstanceAutomatedBackup",
@@ -18,7 +24,7 @@ GRAVE: Final = any_of(
         "ScheduleKeyDeletion",
         "DisableKey",
     ),
-    all_of(aws("PutBucketVersioning"), says('"Status":"Suspended"', '"Status":"Disabled"')),
+    all_of(aws("PutBucketVersioning"), VERSIONS),
     all_of(aws("DeleteDBInstance", "DeleteDBCluster"), says('"skipFinalSnapshot":true')),
     all_of(aws("UpdateContinuousBackups"), says('"pointInTimeRecoveryEnabled":false')),
     azure(

@@ -55,7 +55,9 @@ DETECTION = Detection(
                 lower(operation) LIKE '%configservicev2.deletesink'
                 OR lower(operation) LIKE '%configservicev2.deletebucket'
                 OR (lower(operation) LIKE '%configservicev2.updatesink'
-                    AND (request LIKE '%"disabled":true%' OR request LIKE '%"disabled": true%'))
+                    AND (request LIKE '%"disabled":true%' OR request LIKE '%"disabled": true%'
+                         OR request LIKE '%"exclusions":[{%'
+                         OR request LIKE '%"exclusions": [{%'))
                 OR (lower(operation) LIKE '%compute.subnetworks.patch'
                     AND (request LIKE '%"enableFlowLogs":false%'
                          OR request LIKE '%"enableFlowLogs": false%'))))
@@ -92,6 +94,21 @@ DETECTION = Detection(
                         "cloud": "azure",
                         "actor_type": "User",
                         "operation": "MICROSOFT.INSIGHTS/DIAGNOSTICSETTINGS/DELETE",
+                    },
+                )
+            },
+            matches=1,
+        ),
+        Example(
+            "a sink leaves something out",
+            {
+                "api_activity": (
+                    {
+                        **CHANGE,
+                        "cloud": "gcp",
+                        "actor_type": "user",
+                        "operation": "google.logging.v2.ConfigServiceV2.UpdateSink",
+                        "request": '{"sink":{"exclusions":[{"filter":"*","name":"all"}]}}',
                     },
                 )
             },

@@ -20,9 +20,16 @@ INSIDE: Final = any_of(
         for number in range(1, MOST + 1)
     )
 )
+EVERYBODY: Final = says(
+    '"Effect":"Allow","Principal":"*"',
+    '"Effect":"Allow","Principal":{"AWS":"*"}',
+    '"Principal":"*","Effect":"Allow"',
+    '"Principal":{"AWS":"*"},"Effect":"Allow"',
+)
 OUTSIDE: Final = all_of(
     says('"Principal"'),
-    any_of("request LIKE '%:iam::%'", says('"Principal":"*"', '"AWS":"*"')),
+    says('"Allow"'),
+    any_of("request LIKE '%:iam::%'", EVERYBODY),
     f"NOT ({INSIDE})",
     # The content network reads a bucket as a user of its own.
     "request NOT LIKE '%:iam::cloudfront:%' OR request LIKE '%:iam::%:iam::%'",
@@ -53,6 +60,8 @@ DETECTION = Detection(
                     "SetRepositoryPolicy",
                 ),
                 OUTSIDE,
+                # That is told by opened_to_the_world.
+                "operation <> 'PutBucketPolicy' OR request LIKE '%:iam::%'",
             ),
             all_of(
                 "cloud = 'aws' AND service = 'lambda.amazonaws.com'",
@@ -132,8 +141,13 @@ DETECTION = Detection(
             "a bucket for the content network",
             call(
                 "PutBucketPolicy",
-                '{"Principal":{"AWS":"arn:aws:iam::cloudfront:user/CloudFront E1"}}',
+                '{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::cloudfront:user/E1"}}',
             ),
+            matches=0,
+        ),
+        Example(
+            "a bucket that refuses everybody who does not encrypt",
+            call("PutBucketPolicy", '{"Effect":"Deny","Principal":"*"}'),
             matches=0,
         ),
         Example(
