@@ -231,11 +231,16 @@ class _Cutter:
         self._longest = longest
         self._inside = resumed
         self._begun = resumed
+        self._skipping = False
         self._number = 0
         self.consumed = 0
         self.unfinished = ""
 
     def feed(self, block: bytes) -> Iterator[msgspec.Raw | Refusal]:
+        if self._skipping:
+            skipped, end, block = block.partition(b"\n")
+            self.consumed += len(skipped) + len(end)
+            self._skipping = not end
         self._text += block
         at = 0
         if not self._begun and (found := _OPENING.match(self._text)):
@@ -257,7 +262,9 @@ class _Cutter:
             why = f"a record of over {self._longest >> 20} MB"
             yield Refusal(self._number, why, self._text[:4096])
             # Its end cannot be told from an end within it: go on after the next line's.
-            cut = self._text.rfind(b"\n") + 1 or len(self._text)
+            cut = self._text.rfind(b"\n") + 1
+            self._skipping = not cut
+            cut = cut or len(self._text)
             self.consumed += cut
             self._text = self._text[cut:]
 

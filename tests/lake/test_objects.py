@@ -257,6 +257,20 @@ def test_record_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert [number for number, _ in found.refused] == [2]
 
 
+def test_record_that_is_longer_than_many_blocks_is_refused_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(objects, "LONGEST", 1000)
+    monkeypatch.setattr(objects, "BLOCK", 500)
+    monkeypatch.setattr(json_stream, "AT_ONCE", 500)
+    document = {"Records": [entry(1), entry(2, filler="x" * 20_000)]}
+
+    found = Read(text(document, entry(3)))
+
+    assert found.all("status") == [1, 3]
+    assert [number for number, _ in found.refused] == [2]
+
+
 class Endless(io.RawIOBase):
     """A stream of many bytes, of which few are held."""
 
