@@ -25,6 +25,7 @@ from firedoor.detection import Detection, Value
 from firedoor.discovery import find
 from firedoor.errors import BadInput
 from firedoor.model.finding import Finding
+from firedoor.ocsf import detection_finding
 
 if TYPE_CHECKING:
     from firedoor.lake.engine import Engine
@@ -111,6 +112,9 @@ def run(
     submit: Annotated[
         bool, typer.Option("--submit", help="Hand the findings over: incidents respond.")
     ] = False,
+    ocsf: Annotated[
+        bool, typer.Option("--ocsf", help="Print events of OCSF class 2004, a line each.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run detections over the logs that are kept, or over logs where they lie.
@@ -130,7 +134,11 @@ def run(
     for problem in seen.problems:
         output.complain(problem)
     found = [*seen.findings.values()]
-    _print(found, json=json)
+    if ocsf:
+        for finding in found:
+            record(detection_finding(finding))
+    else:
+        _print(found, json=json)
     if submit and found:
         _submit(found)
     if seen.problems:
