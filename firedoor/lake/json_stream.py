@@ -238,9 +238,9 @@ class _Cutter:
 
     def feed(self, block: bytes) -> Iterator[msgspec.Raw | Refusal]:
         if self._skipping:
-            skipped, end, block = block.partition(b"\n")
-            self.consumed += len(skipped) + len(end)
-            self._skipping = not end
+            skipped, newline, block = block.partition(b"\n")
+            self.consumed += len(skipped) + len(newline)
+            self._skipping = not newline
         self._text += block
         at = 0
         if not self._begun and (found := _OPENING.match(self._text)):
