@@ -191,11 +191,14 @@ def sigma(calls: str, folder: str) -> dict[str, Any]:
     rules = [rule for rule in reading.read(Path(folder)).rules if rule.log.source == SOURCE]
     columns = Columns()
     conditions = [sql(rule.sigma, columns) for rule in rules]
-    tables, sample = [], []
+    tables: list[pa.Table] = []
+    sample: list[bytes] = []
     began = time.process_time()
     for file in sorted(Path(calls).iterdir()):
         with file.open("rb") as stream:
-            for parsed in Reading(stream, Place(file.name), wanted={"api_activity": {"raw"}}):
+            for parsed in Reading(
+                stream, Place(file.name), wanted={"api_activity": frozenset({"raw"})}
+            ):
                 raws = parsed.tables["api_activity"]["raw"].cast(pa.binary()).to_pylist()
                 sample += raws[: max(0, CHECKED - len(sample))]
                 table, lists = flat.table(raws, rules[0].log, columns)

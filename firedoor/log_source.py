@@ -206,7 +206,7 @@ def _parse_records(type_: type[S], into: tuple[Into, ...], piece: Piece) -> Pars
 
 def decoded(type_: type[S], piece: Piece) -> tuple[dict[int, S], list[Refusal]]:
     """Return the records of a piece by their numbers, and those that are not of the type."""
-    decode = _decoder(type_).decode
+    decode = msgspec.json.Decoder(type_).decode
     found: dict[int, S] = {}
     refused: list[Refusal] = []
     keeps = "raw" in getattr(type_, "__struct_fields__", ())
@@ -219,11 +219,6 @@ def decoded(type_: type[S], piece: Piece) -> tuple[dict[int, S], list[Refusal]]:
             if keeps:
                 record.raw = raw
     return found, refused
-
-
-@cache
-def _decoder(type_: type[S]) -> "msgspec.json.Decoder[S]":
-    return msgspec.json.Decoder(type_)
 
 
 def _build(

@@ -161,7 +161,7 @@ def _host(where: _Where) -> str:
 def _identity() -> Any:
     """Return who we are in Entra ID, where the package that knows it is installed."""
     try:
-        from azure.identity import DefaultAzureCredential  # type: ignore[import-untyped]
+        from azure.identity import DefaultAzureCredential
     except ImportError:
         raise AccessDenied(
             "NoCredentials",
