@@ -58,7 +58,7 @@ PAIRS: Final[Mapping[str, Pair]] = {
         "theirs knows by whom changes are made automatically",
     ),
     "AWS.EC2.SecurityGroupModified": Pair(
-        ("opened_to_the_world", "sigma/aws_cloudtrail_security_group_change_ingress_egress"), WORLD
+        ("opened_to_the_world", "sigma/aws_cloudtrail_security_group_change_ingress_egress")
     ),
     "AWS.EC2.NetworkACLModified": Pair(("sigma/aws_cloudtrail_new_acl_entries",)),
     "AWS.CloudTrail.NetworkACLPermissiveEntry": Pair(
@@ -176,6 +176,8 @@ DIFFERENT: Final[Mapping[tuple[str, str], str]] = {
     ),
     ("AWS.ConfigService.DisabledDeleted", "Error Deleting Config Recorder"): FAILED,
     ("AWS.EC2.NetworkACLModified", "Error Modifying Network ACL"): FAILED,
+    ("AWS.EC2.SecurityGroupModified", "Error Mofidying Security Group"): FAILED,
+    ("AWS.EC2.ManualSecurityGroupChange", "AWS Console - Ingress SG Authorization Error"): FAILED,
     ("AWS.RDS.PublicRestore", "RDS-Restore-Public"): (
         "only the answer tells it, and detections look at what is asked for"
     ),
@@ -254,6 +256,10 @@ UNPAIRED: Final[Mapping[str, tuple[str, ...]]] = {
         "GCP.IAM.serviceAccounts.getAccessToken.Privilege.Escalation",
         "GCP.IAM.serviceAccounts.signBlob", "GCP.KMS.CrossProjectEncryption", "GCP.KMS.EnableKey",
         "GCP.serviceusage.apiKeys.create.Privilege.Escalation",
+        "GCP.GKE.Kubernetes.Cron.Job.Created.Or.Modified", "GCP.K8s.New.Daemonset.Deployed",
+        "GCP.K8s.Pod.Attached.To.Node.Host.Network",
+        "GCP.K8S.Pod.Create.Or.Modify.Host.Path.Volume.Mount",
+        "GCP.K8s.Pod.Using.Host.PID.Namespace",
     ),
 }  # fmt: skip
 """Rules of Panther that nothing of ours answers to, by the reason."""

@@ -253,16 +253,14 @@ def traildiscover(shared: Path, known: Rules) -> dict[str, Reach]:
                 exact.add(one)
     reach: dict[str, Reach] = {}
     for event in events:
-        kinds = [
-            ("only reads, " if event["read_only"] else "changes, ")
-            + ("succeeded" if event["status"] == "Success" else "denied or failed")
-        ]
+        kind = "only reads" if event["read_only"] else "changes"
+        kinds = [f"{kind}, {'succeeded' if event['status'] == 'Success' else 'denied or failed'}"]
         wild = str(labels.get(event["operation"], {}).get("usedInWild")) == "True"
         for kind in [*kinds, *["of all, used in the wild"] * wild]:
-            one = reach.setdefault(kind, Reach())
-            one.calls += 1
-            one.told += event["event_id"] in own
-            one.exact += event["event_id"] in exact
+            counted = reach.setdefault(kind, Reach())
+            counted.calls += 1
+            counted.told += event["event_id"] in own
+            counted.exact += event["event_id"] in exact
     return dict(sorted(reach.items()))
 
 
@@ -279,7 +277,7 @@ def _shows(known: Rules, id_: str, attack: str) -> bool:
 
 def _records(file: Path) -> list[Any]:
     held = json.loads(file.read_bytes())
-    return held["Records"] if isinstance(held, dict) else held
+    return [*(held["Records"] if isinstance(held, dict) else held)]
 
 
 def _tables(records: Sequence[Any], source: str) -> Tables:
@@ -362,14 +360,12 @@ def _matches(detection: Detection, tables: Tables, duck: Duck) -> Iterator[dict[
 
 def _is_of(event: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """Tell whether a match is about an event."""
-    return (
-        row["first_seen"] <= event["time"] <= row["last_seen"]
-        and row["account"] == event["account"]
-        and row.get("actor", event["actor"]) == event["actor"]
-        and row.get("operation", event["operation"]) == event["operation"]
+    named = ("account", "actor", "operation")
+    return row["first_seen"] <= event["time"] <= row["last_seen"] and all(
+        row.get(name, event[name]) == event[name] for name in named
     )
 
 
 def _events(tables: Tables) -> list[dict[str, Any]]:
     columns = ["event_id", "time", "account", "actor", "operation", "status", "read_only"]
-    return tables[API_ACTIVITY.name].select(columns).to_pylist()
+    return [*tables[API_ACTIVITY.name].select(columns).to_pylist()]

@@ -31,6 +31,8 @@ class Row:
     attacks: int
     """How many were planted that it should tell of."""
     found: int
+    hard: int
+    """How many are known not to be found."""
     near: int
     """How many near misses were planted for it."""
     findings: int
@@ -80,15 +82,23 @@ def _row(id_: str, findings: list[Finding]) -> Row:
     known = {one.id: why for one in findings for why in _known(id_, one)}
     right = [one for one in findings if _is_right(id_, one)]
     wrong = [one for one in findings if one not in right and one.id not in known]
-    notes = [f"not found: {plant.name}" for plant in meant if plant not in seen]
-    notes += [f"expected: {why}" for why in dict.fromkeys(known.values())]
+    missed = [plant for plant in meant if plant not in seen]
+    notes = [f"missed: {one.name} ({one.hard or 'not expected'})" for one in missed]
+    notes += [f"false: {why}" for why in dict.fromkeys(known.values())]
     notes += [f"false: {one.description[:100]}" for one in wrong[:3]]
     if not meant:
         notes.append("nothing is planted for it")
     return Row(
-        id_, len(meant), len(seen), len(near), len(findings), len(right), len(known),
-        "; ".join(notes),
-    )  # fmt: skip
+        rule=id_,
+        attacks=len(meant),
+        found=len(seen),
+        hard=sum(bool(one.hard) for one in missed),
+        near=len(near),
+        findings=len(findings),
+        right=len(right),
+        known=len(known),
+        note="; ".join(notes),
+    )
 
 
 def _is_right(id_: str, finding: Finding) -> bool:

@@ -41,6 +41,8 @@ class Plant:
     """Detections that may tell of it, too."""
     hours: tuple[int, ...] = ()
     """The hours of the day in which it is seen; none are all."""
+    hard: str = ""
+    """Why it is not found, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,21 @@ FLOWS: Final = (
     Plant("everybody tries a host", ("rejected_by_destination",), "10.0.0.15"),
     Plant("everybody tries a port", ("rejected_by_port",), "port 9200"),
     Plant("one source tries a port", ("rejected_by_source",), "198.51.100.16"),
+    Plant(
+        "scan of 20 ports an hour", ("port_scan",), "198.51.100.18",
+        hard="thirty ports in an hour are a scan",
+    ),
+    Plant(
+        "60 tries of SSH an hour", ("ssh_brute_force",), "198.51.100.19",
+        hard="a hundred tries in an hour are too many",
+    ),
+    Plant(
+        "beacon that comes early and late", ("beaconing",), "203.0.113.24",
+        hard="its gaps vary by more than a quarter",
+    ),
+    Plant("theft of 0.8 GB", VOLUME, "203.0.113.25", hard="a gigabyte is much"),
     Plant("much is refused", ("rejected_share",), ACCOUNT, hours=(10, 12, 23)),
-)
+)  # fmt: skip
 NEAR_FLOWS: Final = (
     Near("29 ports", ("port_scan",), "198.51.100.61"),
     Near("199 hosts", ("port_sweep",), "198.51.100.62"),
@@ -117,7 +132,8 @@ def _flow_files() -> Iterator[tuple[str, str]]:
         numbers = [-corpus.OBJECTS * day + part for part in (20, 110, 200)]
         text = "".join(one for number in numbers for one in corpus.noise(number, LINES, REFUSED))
         yield f"before-{day}", HEADER + text + "".join(_daily(START - day * DAY, TRIED_DAILY))
-    yield "day", HEADER + "".join(_daily(START, 550)) + "".join(_attacks()) + "".join(_almost())
+    today = (*_daily(START, 550), *_attacks(), *_hidden(), *_almost())
+    yield "day", HEADER + "".join(today)
 
 
 def _daily(midnight: int, tries: int) -> Iterator[str]:
@@ -152,6 +168,24 @@ def _attacks() -> Iterator[str]:
     for n in range(1100):
         at = START + 10 * HOUR + n
         yield line(17, "198.51.100.16", HOSTS[17], 40_000 + n, 5060, 40, at, "REJECT", 2)
+
+
+def _hidden() -> Iterator[str]:
+    """Yield attacks of those who know the rules."""
+    chance = random.Random(9)  # noqa: S311
+    for hour in range(10):
+        at = START + hour * HOUR
+        for n in range(20):
+            port = 1000 + 20 * hour + n
+            yield line(40, "198.51.100.18", HOSTS[40], 40_000, port, 40, at + n, "REJECT", 2)
+        for n in range(60):
+            yield line(41, "198.51.100.19", HOSTS[41], 600 + n, 22, 40, at + n, "REJECT", 2)
+    for n in range(200):
+        at = START + 400 * n + chance.randrange(395)
+        yield line(42, HOSTS[42], "203.0.113.24", 45_000 + n, 443, 900, at, "ACCEPT", 19)
+    for n in range(8):
+        at = START + 5 * HOUR + n
+        yield line(43, HOSTS[43], "203.0.113.25", 44_000 + n, 443, 100_000_000, at, "ACCEPT", 19)
 
 
 def _almost() -> Iterator[str]:
@@ -200,7 +234,15 @@ DNS: Final = (
     Plant("domains made by an algorithm", ("dns_generated_domains",), "10.0.7.12"),
     Plant("burst", ("dns_query_burst",), "10.0.7.13"),
     Plant("a new top-level domain", ("dns_unknown_suffix",), "10.0.7.14"),
-)
+    Plant(
+        "tunnel of 100 names an hour", ("dns_tunnel",), "10.0.7.15",
+        hard="three hundred names in an hour are a tunnel",
+    ),
+    Plant(
+        "domains made of words", ("dns_generated_domains",), "10.0.7.16",
+        hard="a list of words makes names that look like words",
+    ),
+)  # fmt: skip
 NEAR_DNS: Final = (
     Near("299 names below a domain", ("dns_tunnel",), "10.0.7.21"),
     Near("500 long names that words are made of", ("dns_tunnel",), "10.0.7.25"),
@@ -240,6 +282,12 @@ def _dns_attacks(chance: random.Random) -> Iterator[str]:
     for host, names in (("10.0.7.11", 400), ("10.0.7.21", 299)):
         for n in range(names):
             yield _query(host, f"{label(45)}.t.example.com", at + n, "TXT")
+    for n in range(600):
+        then = START + n // 100 * HOUR + n
+        yield _query("10.0.7.15", f"{label(45)}.t.example.com", then, "TXT")
+    for n in range(60):
+        name = f"{WORDS[n % 20]}{WORDS[n % 7]}{WORDS[n // 20]}.com"
+        yield _query("10.0.7.16", name, at + n, rcode="NXDOMAIN")
     for n in range(500):
         name = "-".join(WORDS[(n + part) % 20] for part in range(2))
         yield _query("10.0.7.25", f"{name}.{n}.assets.example.com", at + n)
@@ -377,6 +425,17 @@ TRAIL: Final = (
         also=("console_login_without_mfa",),
     ),
     Plant("tries one password with all", ("password_spraying",), "198.51.100.79"),
+    Plant(
+        "tries one password with ten users an hour", ("password_spraying",), "198.51.100.80",
+        hard="twenty users in an hour are too many",
+    ),
+    Plant(
+        "reads three secrets", ("secrets_read",), "mallory-few", hard="ten secrets are many"
+    ),
+    Plant(
+        "tries eight calls", ("api_enumeration",), "mallory-eight",
+        hard="fifteen operations that are denied are too many",
+    ),
     Plant("comes with a password only", ("console_login_without_mfa",), "victim-3"),
 )  # fmt: skip
 NEAR_TRAIL: Final = (
@@ -451,6 +510,10 @@ def _api_attacks() -> Iterator[Call]:
         yield _call("nina", "ec2", "DescribeInstances", START + 2 * HOUR + n)
     for n in range(12):
         yield _secret("mallory-secrets", n, at + n)
+    for n in range(3):
+        yield _secret("mallory-few", n, at + n)
+    for n in range(8):
+        yield _call("mallory-eight", "ec2", f"CreateThing{n}", at + n, error="AccessDenied")
     for n in range(3):
         names = [f"/db/{n}/{one}" for one in range(10)]
         yield _call(
@@ -582,6 +645,9 @@ def _logins() -> Iterator[Call]:
     for source, users in (("198.51.100.79", 25), ("192.0.2.45", 19)):
         for n in range(users):
             yield _login(f"user-{n}", at + n, source, good=False)
+    for n in range(50):
+        then = START + n // 10 * HOUR + n
+        yield _login(f"user-{n}", then, "198.51.100.80", good=False)
     yield _login("victim-3", at, MALLORY, good=True)
     yield _login("alice-login", at, OFFICE, good=True, mfa=True)
 

@@ -60,26 +60,21 @@ def measure(corpus: Path, shared: Path) -> dict[str, Chapter]:
 
 def _planted(corpus: Path) -> Chapter:
     rows = planted.score(corpus)
-    attacks, found = sum(row.attacks for row in rows), sum(row.found for row in rows)
-    findings, right = sum(row.findings for row in rows), sum(row.right for row in rows)
-    total = (
-        "total", attacks, found, sum(row.near for row in rows), findings, right,
-        sum(row.known for row in rows), right / findings, found / attacks, "",
-    )  # fmt: skip
+    counts = ("attacks", "found", "hard", "near", "findings", "right", "known")
+    whole = planted.Row(
+        rule="total", note="", **{name: sum(getattr(row, name) for row in rows) for name in counts}
+    )
     return Chapter(
         (
-            "detection", "attacks", "found", "near misses", "findings", "right", "known false",
-            "precision", "recall", "",
+            "detection", "attacks", "found", "missed as known", "near misses", "findings", "right",
+            "false as known", "precision", "recall", "",
         ),
         [
-            *(
-                (
-                    row.rule, row.attacks, row.found, row.near, row.findings, row.right, row.known,
-                    row.precision, row.recall, row.note,
-                )
-                for row in rows
-            ),
-            total,
+            (
+                row.rule, *(getattr(row, name) for name in counts), row.precision, row.recall,
+                row.note,
+            )
+            for row in (*rows, whole)
         ],
     )  # fmt: skip
 

@@ -50,6 +50,9 @@ DETECTION = Detection(
                 ),
                 EVERYTHING,
             ),
+            all_of(
+                aws("AssociateAccessPolicy"), says(":cluster-access-policy/AmazonEKSClusterAdmin")
+            ),
             azure("microsoft.authorization/elevateaccess/action"),
             all_of(azure("microsoft.authorization/roleassignments/write"), ROLES),
         )
