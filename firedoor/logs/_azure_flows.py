@@ -5,7 +5,7 @@ number of their group goes before each, and by it they find again what the recor
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
@@ -42,6 +42,8 @@ SWAPPED: Final = {
 }
 INBOUND, OUTBOUND = "Inbound", "Outbound"
 S = TypeVar("S")
+AT_ONCE: Final = 50_000
+"""How many tuples are read at once: their texts take more than the rows that they become."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,30 @@ def parse(
         found = [one for one in grouped(number, record) if one.tuples]
         groups += found
         passed += not found
-    rows, bad = _rows(groups, meaning, piece, source)
-    refused = sorted([*refused, *bad], key=lambda one: one.number)
-    return Parsed({} if rows is None else {NETWORK_ACTIVITY.name: rows}, refused, passed)
+    tables: list[pa.Table] = []
+    for some in _parts(groups):
+        rows, bad = _rows(some, meaning, piece, source)
+        tables += [rows] if rows is not None else []
+        refused += bad
+    refused.sort(key=lambda one: one.number)
+    found = {NETWORK_ACTIVITY.name: pa.concat_tables(tables)} if tables else {}
+    return Parsed(found, refused, passed)
+
+
+def _parts(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Yield groups with no more tuples than are read at once: one record may hold most of them."""
+    some: list[Group] = []
+    room = AT_ONCE
+    for group in groups:
+        for first in range(0, len(group.tuples), AT_ONCE):
+            part = replace(group, tuples=group.tuples[first : first + AT_ONCE])
+            if len(part.tuples) > room and some:
+                yield some
+                some, room = [], AT_ONCE
+            some.append(part)
+            room -= len(part.tuples)
+    if some:
+        yield some
 
 
 def _rows(

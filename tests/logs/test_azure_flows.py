@@ -8,6 +8,7 @@ import pytest
 
 from firedoor.lake.objects import Reading
 from firedoor.log_source import Parsed, Place
+from firedoor.logs import _azure_flows
 
 NETWORK = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/web/providers/"
@@ -56,6 +57,16 @@ def test_tuple_that_is_bad_is_refused_alone(bad: str, reason: str) -> None:
     [refused] = [one for each in parsed for one in each.refused]
     assert (refused.number, refused.text.decode()) == (2, bad)
     assert refused.reason.startswith(reason)
+
+
+def test_record_of_many_tuples_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    tuples = [GOOD.replace("44931", str(port)) for port in (1, 2, 3, 4, 5)]
+    monkeypatch.setattr(_azure_flows, "AT_ONCE", 2)
+
+    parsed = read(record(*tuples), record(GOOD, "bad"), record(GOOD))
+
+    assert [row["src_port"] for row in rows(parsed)] == [1, 2, 3, 4, 5, 44931, 44931]
+    assert [(one.number, one.text) for each in parsed for one in each.refused] == [(2, b"bad")]
 
 
 def test_what_is_no_address_is_null_and_the_packets_count() -> None:
