@@ -105,8 +105,8 @@ def parse(
         tables += [rows] if rows is not None else []
         refused += bad
     refused.sort(key=lambda one: one.number)
-    found = {NETWORK_ACTIVITY.name: pa.concat_tables(tables)} if tables else {}
-    return Parsed(found, refused, passed)
+    whole = {NETWORK_ACTIVITY.name: pa.concat_tables(tables)} if tables else {}
+    return Parsed(whole, refused, passed)
 
 
 def _parts(groups: Sequence[Group]) -> Iterator[list[Group]]:
