@@ -217,7 +217,7 @@ def decoded(type_: type[S], piece: Piece) -> tuple[dict[int, S], list[Refusal]]:
             refused.append(Refusal(number, str(error), bytes(raw)))
         else:
             if keeps:
-                record.raw = raw
+                record.raw = raw  # type: ignore[attr-defined]
     return found, refused
 
 
