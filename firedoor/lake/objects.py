@@ -97,9 +97,7 @@ class Reading:
         for magic, what in PACKED.items():
             if head.startswith(magic):
                 raise self._unreadable(f"expected text, gzip or Parquet, not {what}")
-        blocks = (
-            _inflated(buffered, self._place.name) if head.startswith(GZIP) else _plain(buffered)
-        )
+        blocks = inflated(buffered, self._place.name) if head.startswith(GZIP) else _plain(buffered)
         yield from self._text(blocks)
 
     def _text(self, blocks: Iterator[bytes]) -> Iterator[Parsed]:
@@ -319,7 +317,8 @@ def _plain(stream: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _inflated(stream: BinaryIO, name: str) -> Iterator[bytes]:
+def inflated(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """Yield what gzip holds, a `BLOCK` at a time, as far as it is good; raises `Unreadable`."""
     counted = _Counted(stream)
     parts: list[bytes] = []
     unpacked = held = 0
