@@ -167,8 +167,20 @@ PAIRS: Final[Mapping[str, Pair]] = {
         ("sigma/gcp_bucket_modified_or_deleted",)
     ),
     "GCP.Service.Account.Access.Denied": Pair(("api_enumeration",), COUNTS),
+    # StreamAlert
+    "StreamAlert.cloudtrail_critical_api_calls": Pair(
+        ("logging_disabled", "protection_removed", "backups_deleted")
+    ),
+    "StreamAlert.cloudtrail_snapshot_or_ami_made_public": Pair(("shared_outside",), SHARES),
+    "StreamAlert.cloudtrail_put_object_acl_public_publisher_example": Pair(
+        ("opened_to_the_world",)
+    ),
+    "StreamAlert.cloudtrail_mfa_policy_abuse_attempt": Pair(
+        ("protection_removed",),
+        "theirs goes by whether the session had a second factor, ours by what is taken away",
+    ),
 }
-"""By the id of a rule of Panther."""
+"""By the id of a rule of Panther, or the name of one of StreamAlert."""
 
 DIFFERENT: Final[Mapping[tuple[str, str], str]] = {
     ("AWS.CloudTrail.LoginProfileCreatedOrModified", "ChangeOwnPassword"): (
@@ -194,6 +206,19 @@ DIFFERENT: Final[Mapping[tuple[str, str], str]] = {
     ("Azure.MonitorActivity.Network.VNetDeleted", "Different Operation"): (
         "Sigma's tells of changes, too"
     ),
+    **{
+        ("StreamAlert.cloudtrail_critical_api_calls", case): why
+        for case, why in {
+            "Deleting an AWS subnet (DeleteSubnet) will create an alert.": "ordinary work",
+            "Deleting an AWS VPC (DeleteVpc) will create an alert.": "ordinary work",
+            "Updating an AWS CloudTrail trail (UpdateTrail) will create an alert.": (
+                "ours tells of an update after which less is recorded"
+            ),
+            "Turning off S3 PublicAccessBlock for a single bucket": (
+                "it opens nothing yet, and opened_to_the_world tells when something is"
+            ),
+        }.items()
+    },
 }
 """Why a single case is answered in another way, by rule and name."""
 

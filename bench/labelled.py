@@ -136,6 +136,28 @@ def panther(shared: Path, known: Rules) -> Cases:
     return told
 
 
+def streamalert(shared: Path, known: Rules) -> Cases:
+    """Return the same of StreamAlert, whose files are named by their rules."""
+    told = Cases()
+    for file in sorted((shared / "rule-tests" / "streamalert").glob("*.json")):
+        if pair := PAIRS.get(id_ := f"StreamAlert.{file.stem}"):
+            tests = [
+                {
+                    "name": case["description"],
+                    "expected": bool(case["trigger_rules"]),
+                    "log": record,
+                }
+                for case in json.loads(file.read_bytes())
+                for record in case["data"].get(
+                    "Records", [case["data"].get("detail", case["data"])]
+                )
+            ]
+            _compare({"rule_id": id_, "tests": tests}, pair, "aws_cloudtrail", known, told)
+        else:
+            told.other += 1
+    return told
+
+
 def _compare(theirs: Any, pair: Pair, source: str, known: Rules, told: Cases) -> None:
     """Count the cases of a rule."""
     id_ = theirs["rule_id"]

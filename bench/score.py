@@ -8,6 +8,7 @@ were written: it shows what they see and what not, and nothing about logs that n
 import json
 import warnings
 from argparse import ArgumentParser
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ def measure(corpus: Path, shared: Path) -> dict[str, Chapter]:
     return chapters | {
         "Cases of Panther, by our rules": _tallies(cases.by_ours),
         "Cases of Panther, by theirs": _theirs(cases),
+        "Cases of StreamAlert": _tallies(labelled.streamalert(shared, known).by_theirs),
         "Detonations of Stratus Red Team": _techniques(labelled.stratus(shared, known)),
         "An account under attack, by rule": _attacks(attacks),
         "An account under attack, by technique": _techniques(attacks.techniques),
@@ -129,15 +131,18 @@ def _techniques(techniques: Iterable[Technique]) -> Chapter:
 
 
 def _attacks(attacks: labelled.Attacks) -> Chapter:
-    names = sorted({*attacks.tallies, *attacks.preparing})
+    preparing = Counter(attacks.preparing)
+    named = {name: attacks.tallies.get(name, Tally()) for name in {*attacks.tallies, *preparing}}
+    own = [name for name in named if not name.startswith(labelled.SIGMA)]
+    whole = Tally(
+        right=sum(named[name].right for name in own), false=sum(named[name].false for name in own)
+    )
+    listed = [*sorted(named.items()), ("all detections", whole)]
+    preparing["all detections"] = sum(preparing[name] for name in own)
     rows: list[tuple[Cell, ...]] = [
-        (
-            name, one.right, attacks.preparing.get(name, 0), one.false, one.precision,
-            "; ".join(one.notes),
-        )
-        for name in names
-        for one in [attacks.tallies.get(name, Tally())]
-    ]  # fmt: skip
+        (name, one.right, preparing[name], one.false, one.precision, "; ".join(one.notes))
+        for name, one in listed
+    ]
     return Chapter(
         ("rule", "attack", "setting up or cleaning up", "false", "precision", ""),
         rows,

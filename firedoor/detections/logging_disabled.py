@@ -43,6 +43,11 @@ DETECTION = Detection(
             OR (cloud = 'aws' AND operation = 'PutEventSelectors' AND (
                 request LIKE '%"includeManagementEvents":false%'
                 OR request LIKE '%"includeManagementEvents": false%'))
+            OR (cloud = 'aws' AND operation = 'UpdateTrail' AND (
+                request LIKE '%"isMultiRegionTrail":false%'
+                OR request LIKE '%"isMultiRegionTrail": false%'
+                OR request LIKE '%"includeGlobalServiceEvents":false%'
+                OR request LIKE '%"includeGlobalServiceEvents": false%'))
             OR (cloud = 'azure' AND lower(operation) IN (
                 'microsoft.insights/diagnosticsettings/delete',
                 'microsoft.insights/logprofiles/delete',
@@ -80,6 +85,19 @@ DETECTION = Detection(
                         **STOP,
                         "operation": "PutEventSelectors",
                         "request": '{"eventSelectors":[{"includeManagementEvents":false}]}',
+                    },
+                )
+            },
+            matches=1,
+        ),
+        Example(
+            "a trail that no longer records other regions",
+            {
+                "api_activity": (
+                    {
+                        **STOP,
+                        "operation": "UpdateTrail",
+                        "request": '{"name":"main","isMultiRegionTrail":false}',
                     },
                 )
             },

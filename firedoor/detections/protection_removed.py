@@ -40,6 +40,16 @@ DETECTION = Detection(
                 aws("UpdateFindings", "BatchUpdateFindings"),
                 says('"SUPPRESSED"', '"RecordState":"ARCHIVED"', '"recordState":"ARCHIVED"'),
             ),
+            # Of a single bucket it opens nothing yet: see opened_to_the_world.
+            all_of(
+                aws("PutAccountPublicAccessBlock"),
+                says(
+                    '"BlockPublicPolicy":false',
+                    '"BlockPublicAcls":false',
+                    '"RestrictPublicBuckets":false',
+                    '"IgnorePublicAcls":false',
+                ),
+            ),
             "cloud = 'aws' AND service = 'guardduty.amazonaws.com'"
             " AND operation IN ('CreateIPSet', 'UpdateIPSet', 'ArchiveFindings')",
             all_of(
