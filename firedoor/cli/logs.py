@@ -258,6 +258,7 @@ def ddl(
         typer.Option("--account", help="An account whose rows are found; default: those kept."),
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Let Athena run it.")] = False,
+    json: Json = False,
 ) -> None:
     """Print the tables over published logs, for Athena: it finds new days by itself.
 
@@ -268,8 +269,11 @@ def ddl(
     with _lake.store() as store:
         accounts = account or sorted({file.account for file in store.files()})
     statements = tables.statements(place, accounts)
-    for statement in statements:
-        line(f"{statement};")
+    if json:
+        document(statements)
+    else:
+        for statement in statements:
+            line(f"{statement};")
     if run:
         athena = _lake.athena(place, 0)
         for statement in statements:
