@@ -34,7 +34,7 @@ DETECTION = Detection(
             gcp("cloudfunctionsservice.updatefunction", "functionservice.updatefunction"),
         )
     ),
-    summary="{actor} called {operation} of {what}, for the first time",
+    summary="{actor} called {operation} of {what}, as it did not in the two weeks before",
     examples=(
         Example("a first change", {"api_activity": (UPDATE,)}, matches=1),
         Example(

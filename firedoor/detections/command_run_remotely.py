@@ -52,7 +52,7 @@ DETECTION = Detection(
             ),
         )
     ),
-    summary="{actor} called {operation} of {what}, for the first time",
+    summary="{actor} called {operation} of {what}, as it did not in the two weeks before",
     examples=(
         Example("a first command", {"api_activity": (SEND,)}, matches=1),
         Example(
