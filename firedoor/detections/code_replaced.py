@@ -34,7 +34,7 @@ DETECTION = Detection(
             gcp("cloudfunctionsservice.updatefunction", "functionservice.updatefunction"),
         )
     ),
-    summary="{actor} called {operation} of {what}, as it did not in the two weeks before",
+    summary="{actor} called {operation} of {what}, of which the logs have none before",
     examples=(
         Example("a first change", {"api_activity": (UPDATE,)}, matches=1),
         Example(

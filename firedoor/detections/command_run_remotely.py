@@ -52,7 +52,7 @@ DETECTION = Detection(
             ),
         )
     ),
-    summary="{actor} called {operation} of {what}, as it did not in the two weeks before",
+    summary="{actor} called {operation} of {what}, of which the logs have none before",
     examples=(
         Example("a first command", {"api_activity": (SEND,)}, matches=1),
         Example(

@@ -40,7 +40,7 @@ DETECTION = Detection(
         # Who has no right, or no quota, tries.
         outcome="status IS NOT NULL",
     ),
-    summary="{actor} called {operation} of {what}, as it did not in the two weeks before",
+    summary="{actor} called {operation} of {what}, of which the logs have none before",
     examples=(
         Example("graphics processors", {"api_activity": (RUN,)}, matches=1),
         Example(
