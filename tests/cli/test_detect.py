@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import Worker
 
+from firedoor.lab.server import EmulatedAws
 from firedoor.model.watch import SCHEDULE, Detected
 from firedoor.settings import settings
 from firedoor.testing import World
@@ -187,3 +189,30 @@ async def test_sigma_rule_that_cannot_be_used_is_named(cli: Cli, scan: Path) -> 
     assert ended.status == 1
     assert "firedoor: rule.yml" in ended.err
     assert "198.51.100.7 was refused" in ended.out
+
+
+async def test_athena_says_what_a_question_may_cost_before_it_is_asked(
+    cli: Cli, lab: EmulatedAws
+) -> None:
+    lab.reset()
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="lake")
+    folder = "logs/network_activity/day=2026-05-28/account=123456789012"
+    s3.put_object(Bucket="lake", Key=f"{folder}/a.parquet", Body=b"x" * 3_000_000)
+    asked = ("detect", "run", "port_scan", "--engine", "athena", "--until", "2026-05-28T20:00Z")
+    asked = (*asked, "--place", "s3://lake/logs")
+
+    ended = await cli(*asked, FIREDOOR_ATHENA_RESULTS="s3://lake/results")
+    refused = await cli(*asked, "--limit", "0.001", FIREDOOR_ATHENA_RESULTS="s3://lake/results")
+
+    assert ended.status == 0, ended.err
+    assert ended.err.startswith("firedoor: port_scan: up to 3.0 MB, 0.01 USD\n")
+    assert refused.status == 1
+    assert "the limit is 1.0 MB: ask for fewer days, or raise the limit" in refused.err
+
+
+async def test_athena_wants_to_know_where(cli: Cli) -> None:
+    ended = await cli("detect", "run", "--engine", "athena")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "--place: name the place of `logs publish`" in ended.err
