@@ -1,8 +1,10 @@
 """The emulated AWS that tests talk to over real HTTP."""
 
+import faulthandler
 import functools
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,17 @@ from firedoor.settings import settings
 def pytest_configure() -> None:
     """Let what the tests start hear Ctrl-C, which a shell keeps from what it runs in background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Let what hangs in taking down be told and ended as well: after a failure nobody watches."""
+    limit = float(item.config.getini("faulthandler_timeout"))
+    faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

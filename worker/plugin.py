@@ -8,6 +8,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.plugin import SimplePlugin
+from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy as Notify
 
@@ -42,6 +43,22 @@ SANDBOX = SandboxedWorkflowRunner(
 
 PLATFORM = (claim, give_back, attest, hear, ingest, look)
 """What workflows ask for beside actions and channels."""
+
+
+# In seconds. How long a turn may take is the server's to say; see `activities.turns`.
+LONGEST_TURN = 30
+
+
+def patient(worker: Worker) -> Worker:
+    """Let a turn of a workflow take longer than the two seconds that the SDK gives it.
+
+    It breaks off what takes longer, and a workflow with many handlers under way cannot be taken out
+    of memory then (temporalio 1.35): a flood of signals before a slow machine would keep an
+    incident still until the worker is started anew. There is no setting for it.
+    """
+    if worker._workflow_worker is not None:
+        worker._workflow_worker._deadlock_timeout_seconds = LONGEST_TURN
+    return worker
 
 
 @cache

@@ -26,7 +26,7 @@ from firedoor.signing import load_private
 from worker import archive
 from worker.catalogue import arrival, catalogue, policy, require_people, roster
 from worker.client import bring, connect, deliver
-from worker.plugin import plugin
+from worker.plugin import patient, plugin
 from workflows import visibility
 
 log = structlog.get_logger()
@@ -45,15 +45,16 @@ def worker(client: Client, queue: str = "") -> Worker:
 
     The client must carry the plugin. `queue` is another task queue than the one of the settings.
     """
-    return Worker(
-        client,
-        task_queue=queue or settings().serves or settings().task_queue,
-        max_concurrent_activities=SLOTS,
-        sticky_queue_schedule_to_start_timeout=STICKY,
-        graceful_shutdown_timeout=GRACE,
-        deployment_config=WorkerDeploymentConfig(
-            version=WorkerDeploymentVersion("firedoor", __version__), use_worker_versioning=False
-        ),
+    version = WorkerDeploymentVersion("firedoor", __version__)
+    return patient(
+        Worker(
+            client,
+            task_queue=queue or settings().serves or settings().task_queue,
+            max_concurrent_activities=SLOTS,
+            sticky_queue_schedule_to_start_timeout=STICKY,
+            graceful_shutdown_timeout=GRACE,
+            deployment_config=WorkerDeploymentConfig(version=version, use_worker_versioning=False),
+        )
     )
 
 

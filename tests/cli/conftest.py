@@ -24,7 +24,7 @@ from firedoor.testing import RESPONDER, World, finding, instance, lay_out, step
 from worker.actions import activities_of
 from worker.catalogue import forget
 from worker.client import deliver
-from worker.plugin import PLATFORM, SANDBOX, workflows
+from worker.plugin import PLATFORM, SANDBOX, patient, workflows
 from worker.server import DevServer
 
 FIREDOOR = Path(sysconfig.get_path("scripts")) / "firedoor"
@@ -123,13 +123,14 @@ async def client(
     settings.cache_clear()
     forget()
     client = await Client.connect(server.address, data_converter=pydantic_data_converter)
-    async with Worker(
+    working = Worker(
         client,
         task_queue=queue,
         workflows=workflows(),
         activities=[*activities_of(world.actions, world.archive), *PLATFORM],
         workflow_runner=SANDBOX,
-    ):
+    )
+    async with patient(working):
         yield client
     settings.cache_clear()
 

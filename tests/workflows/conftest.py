@@ -19,7 +19,7 @@ from firedoor.testing import RESPONDER, World, lay_out
 from worker import channels
 from worker.actions import activities_of
 from worker.catalogue import forget
-from worker.plugin import PLATFORM, SANDBOX, workflows
+from worker.plugin import PLATFORM, SANDBOX, patient, workflows
 from workflows import visibility
 
 
@@ -67,7 +67,7 @@ async def client(
     Clocks stand still until a test winds them forward. FIREDOOR_RECORD names the directory in which
     the histories of the tests marked `golden` are to be saved.
     """
-    async with Worker(
+    working = Worker(
         clocks.client,
         task_queue=task_queue,
         workflows=workflows(),
@@ -78,7 +78,8 @@ async def client(
         ],
         workflow_runner=SANDBOX,
         max_cached_workflows=0,
-    ):
+    )
+    async with patient(working):
         with clocks.with_time_skipping_disabled():
             yield clocks.client
     directory = os.environ.get("FIREDOOR_RECORD")

@@ -48,7 +48,7 @@ from firedoor.testing import World, finding, instance, key_of, lay_out, private_
 from worker.actions import activities_of
 from worker.catalogue import forget
 from worker.client import ask, deliver
-from worker.plugin import PLATFORM, SANDBOX, workflows
+from worker.plugin import PLATFORM, SANDBOX, patient, workflows
 from worker.server import program
 from workflows import visibility
 from workflows.voices import MOST_REFUSED
@@ -526,13 +526,14 @@ async def crowd(
     short_lived: WorkflowEnvironment, world: World, task_queue: str
 ) -> AsyncIterator[Client]:
     """A client of that server, with a worker that keeps workflows in mind."""
-    async with Worker(
+    keeping = Worker(
         short_lived.client,
         task_queue=task_queue,
         workflows=workflows(),
         activities=[*activities_of(world.actions, world.archive), *PLATFORM],
         workflow_runner=SANDBOX,
-    ):
+    )
+    async with patient(keeping):
         yield short_lived.client
 
 
