@@ -1,6 +1,7 @@
 """Reading logs and looking at them, as activities of the worker that keeps the logs."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -44,8 +45,9 @@ def _ingest() -> Ingested:
 
     given = settings()
     now, started, read = datetime.now(UTC), monotonic(), Ingested()
-    with Store(given.store) as store:
-        for seen in ingest(given.places, store, Given(networks=given.own_networks), now):
+    told = Given(networks=given.own_networks)
+    with Store(given.store) as store, closing(ingest(given.places, store, told, now)) as found:
+        for seen in found:
             read += Ingested(
                 objects=1,
                 rows=seen.rows,

@@ -199,8 +199,10 @@ async def test_athena_says_what_a_question_may_cost_before_it_is_asked(
     s3.create_bucket(Bucket="lake")
     folder = "logs/network_activity/day=2026-05-28/account=123456789012"
     s3.put_object(Bucket="lake", Key=f"{folder}/a.parquet", Body=b"x" * 3_000_000)
-    asked = ("detect", "run", "port_scan", "--engine", "athena", "--until", "2026-05-28T20:00Z")
-    asked = (*asked, "--place", "s3://lake/logs")
+    asked = (
+        "detect", "run", "port_scan", "--engine", "athena", "--place", "s3://lake/logs",
+        "--until", "2026-05-28T20:00Z",
+    )  # fmt: skip
 
     ended = await cli(*asked, FIREDOOR_ATHENA_RESULTS="s3://lake/results")
     refused = await cli(*asked, "--limit", "0.001", FIREDOOR_ATHENA_RESULTS="s3://lake/results")
