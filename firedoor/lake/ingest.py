@@ -1,6 +1,6 @@
 """From where logs lie into the store: each object once, whatever ends it in between."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -58,7 +58,7 @@ def ingest(
     since: datetime | None = None,
     *,
     again: bool = False,
-) -> Iterator[Seen]:
+) -> Generator[Seen, None, None]:
     """Read all that is new in some places into the store, and yield what became of each object.
 
     An object is read once, and again where it has changed since; one that only grows is read on
