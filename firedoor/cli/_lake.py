@@ -68,6 +68,16 @@ Params = Annotated[
 ]
 
 
+class Where(StrEnum):
+    """Which engine is asked."""
+
+    DUCKDB = "duckdb"
+    ATHENA = "athena"
+
+
+Engine = Annotated[Where, typer.Option("--engine", help="Which engine is asked.")]
+
+
 class Table(StrEnum):
     """How rows are printed."""
 
@@ -173,33 +183,45 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def athena(place: str | None, limit: float) -> "Athena":
-    """Return Athena over what was published; raises `BadInput` where nobody says where that is."""
+def athena(
+    place: str | None, limit: float, span: tuple[datetime, datetime] | None = None
+) -> "Telling":
+    """Return Athena over what was published; raises `BadInput` where nobody says where that is.
+
+    `span` is the time of questions that do not say theirs.
+    """
     from firedoor.lake.athena import Athena
 
-    where = place or settings().athena
+    given = settings()
+    where = place or given.athena
     if where is None:
         what = "name the place of `logs publish`, here or in FIREDOOR_ATHENA"
         raise BadInput("--place", "", what)
-    given = settings()
-    return Athena(
-        where,
-        work_group=given.athena_work_group,
-        output=given.athena_results,
-        limit=round(limit * 1e9),
+    return Telling(
+        Athena(
+            where,
+            work_group=given.athena_work_group,
+            output=given.athena_results,
+            limit=round(limit * 1e9),
+            days=(span[0].date(), span[1].date()) if span else None,
+        )
     )
 
 
 class Telling:
     """Athena, saying before each question what it may cost, and after it what it read."""
 
-    def __init__(self, athena: "Athena", name: str) -> None:
-        self._athena, self._name = athena, name
+    def __init__(self, athena: "Athena", name: str = "the question") -> None:
+        self.athena, self._name = athena, name
+
+    def named(self, name: str) -> "Telling":
+        """Return the same for a question of another name."""
+        return Telling(self.athena, name)
 
     def ask(self, sql: str, params: Mapping[str, Value] | None = None) -> "pa.Table":
         """Return the answer to a query."""
-        output.complain(f"{self._name}: {self._athena.estimate(sql, params)}")
-        before = self._athena.scanned
-        answer = self._athena.ask(sql, params)
-        output.complain(f"{self._name}: read {(self._athena.scanned - before) / 1e6:.1f} MB")
+        output.complain(f"{self._name}: {self.athena.estimate(sql, params)}")
+        before = self.athena.scanned
+        answer = self.athena.ask(sql, params)
+        output.complain(f"{self._name}: read {(self.athena.scanned - before) / 1e6:.1f} MB")
         return answer

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from firedoor.cli import _lake, output, render
 from firedoor.cli._lake import (
+    Engine,
     Fields,
     Format,
     Limit,
@@ -19,6 +19,7 @@ from firedoor.cli._lake import (
     Place,
     Since,
     Until,
+    Where,
 )
 from firedoor.cli.output import Json, document, line, progress, record
 from firedoor.detection import Detection, Value
@@ -28,7 +29,7 @@ from firedoor.model.finding import Finding
 from firedoor.ocsf import detection_finding
 
 if TYPE_CHECKING:
-    from firedoor.lake.engine import Engine
+    from firedoor.lake import engine as engines
     from firedoor.lake.ingest import Given
     from firedoor.looking import Seen
 
@@ -52,13 +53,6 @@ Rules = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RULE...]", help="Detections; none: all of them.", autocompletion=_ids),
 ]
-
-
-class Where(StrEnum):
-    """Which engine is asked."""
-
-    DUCKDB = "duckdb"
-    ATHENA = "athena"
 
 
 @detect.command()
@@ -104,9 +98,7 @@ def run(
     sigma: Annotated[
         Path | None, typer.Option("--sigma", metavar="PATH", help="Sigma rules to run as well.")
     ] = None,
-    engine: Annotated[
-        Where, typer.Option("--engine", help="Which engine is asked.")
-    ] = Where.DUCKDB,
+    engine: Engine = Where.DUCKDB,
     place: Place = None,
     limit: Limit = 100.0,
     submit: Annotated[
@@ -289,12 +281,12 @@ def _in_athena(
     athena = _lake.athena(place, limit)
     for id_, one in chosen.items():
         with progress(f"asking for {id_}"):
-            _ask(seen, id_, one, _lake.Telling(athena, id_), end, values)
+            _ask(seen, id_, one, athena.named(id_), end, values)
     return seen
 
 
 def _ask(
-    seen: "Seen", id_: str, one: Detection, engine: "Engine", end: datetime, values: Values
+    seen: "Seen", id_: str, one: Detection, engine: "engines.Engine", end: datetime, values: Values
 ) -> None:
     from firedoor import detecting
 

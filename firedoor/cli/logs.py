@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,14 +12,18 @@ import typer
 from firedoor.cli import _lake, output, render
 from firedoor.cli._lake import (
     Account,
+    Engine,
     Fields,
     Format,
+    Limit,
     Logs,
     Params,
+    Place,
     Region,
     Since,
     Table,
     Until,
+    Where,
 )
 from firedoor.cli.arguments import Yes
 from firedoor.cli.output import Json, document, line, progress, record
@@ -37,6 +41,8 @@ app.add_typer(logs, name="logs", help="Read network and API logs, and ask them."
 LEFT_OUT = 1
 """How a command ends that has left something out."""
 DAY = timedelta(days=1)
+Opened = AbstractContextManager[tuple[Any, list[str]]]
+"""What can be asked, and what of it could not be read."""
 ALWAYS = {"since": 0, "until": 1 << 62}
 
 
@@ -109,6 +115,9 @@ def query(
     logs: Logs = None,
     source: Format = None,
     fields: Fields = "",
+    engine: Engine = Where.DUCKDB,
+    place: Place = None,
+    limit: Limit = 100.0,
     how: Annotated[Table, typer.Option("--output", "-o", help="How to print rows.")] = Table.TABLE,
     json: Json = False,
 ) -> None:
@@ -124,23 +133,20 @@ def query(
     start, end = _lake.span(since, until, DAY)
     values = defaults | _lake.params(param, defaults)
     needed = portable.parameters(text)
-    values |= {
-        name: int(at.timestamp() * 1000)
-        for name, at in (("since", start), ("until", end))
-        if name in needed
-    }
+    bounds = {"since": int(start.timestamp() * 1000), "until": int(end.timestamp() * 1000)}
+    values |= {name: at for name, at in bounds.items() if name in needed}
     bounded = bool(since or until or "since" in needed)
     given = _lake.given(source, fields)
-    with (
-        _engine(logs, given, text, (start, end) if bounded else None) as (duck, problems),
-        progress("asking"),
-    ):
-        answer = duck.ask(text, values)
+    if engine is Where.ATHENA:
+        opened: Opened = nullcontext((_lake.athena(place, limit, (start, end)), []))
+    else:
+        opened = _engine(logs, given, text, (start, end) if bounded else None)
+    with opened as (asked, problems), progress("asking"):
+        answer = asked.ask(text, values)
         names, found = answer.column_names, answer.to_pylist()
         keys = [name for name in names if name.endswith("_key")]
-        texts = addresses(
-            (row[name] for row in found for name in keys), text, duck, ALWAYS | values
-        )
+        within = bounds if bounded or engine is Where.ATHENA else ALWAYS
+        texts = addresses((row[name] for row in found for name in keys), text, asked, within)
     found = [row | {name: texts.get(row[name], row[name]) for name in keys} for row in found]
     _lake.rows(names, found, Table.JSON if json else how)
     if problems:
@@ -275,7 +281,7 @@ def ddl(
         for statement in statements:
             line(f"{statement};")
     if run:
-        athena = _lake.athena(place, 0)
+        athena = _lake.athena(place, 0).athena
         for statement in statements:
             with progress("making tables"):
                 athena.execute(statement)

@@ -205,10 +205,17 @@ async def test_athena_says_what_a_question_may_cost_before_it_is_asked(
     )  # fmt: skip
 
     ended = await cli(*asked, FIREDOOR_ATHENA_RESULTS="s3://lake/results")
+    query = await cli(
+        "logs", "query", "--saved", "rejected_traffic", "--since", "2026-05-28",
+        "--until", "2026-05-28T20:00Z", "--engine", "athena", "--place", "s3://lake/logs",
+        FIREDOOR_ATHENA_RESULTS="s3://lake/results",
+    )  # fmt: skip
     refused = await cli(*asked, "--limit", "0.001", FIREDOOR_ATHENA_RESULTS="s3://lake/results")
 
     assert ended.status == 0, ended.err
     assert ended.err.startswith("firedoor: port_scan: up to 3.0 MB, 0.01 USD\n")
+    assert query.status == 0, query.err
+    assert query.err.startswith("firedoor: the question: up to 3.0 MB, 0.01 USD\n")
     assert refused.status == 1
     assert "the limit is 1.0 MB: ask for fewer days, or raise the limit" in refused.err
 
