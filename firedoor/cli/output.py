@@ -5,12 +5,15 @@ could act on a terminal reaches it: text is cleaned here, and JSON is plain ASCI
 """
 
 import json
+import math
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -141,8 +144,16 @@ def _plain(value: Any) -> Any:
         return _plain(value._asdict())
     if isinstance(value, dict):
         return {str(key): _plain(member) for key, member in value.items()}
-    if isinstance(value, datetime):
+    if isinstance(value, date | time):
         return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, UUID | timedelta):
+        return str(value)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [_plain(member) for member in value]
     return value

@@ -1,6 +1,9 @@
 """What reaches a terminal, and what programs read."""
 
 import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -44,3 +47,24 @@ def test_json_says_the_same_and_cannot_act_on_the_terminal(
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert [json.loads(line) for line in printed.splitlines()] == [said, said]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Decimal(1 << 70), str(1 << 70)),
+        (Decimal("1.50"), "1.5"),
+        (float("nan"), "null"),
+        (b"a\xab", '"a\\\\xab"'),
+        (date(2026, 1, 31), '"2026-01-31"'),
+        (datetime(2026, 1, 31, tzinfo=UTC), '"2026-01-31T00:00:00+00:00"'),
+        (timedelta(hours=1), '"1:00:00"'),
+        ([None, {"a": Decimal(1)}], '[null, {"a": 1}]'),
+    ],
+)
+def test_whatever_an_answer_holds_is_json(
+    value: Any, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.record(value)
+
+    assert capsys.readouterr().out == f"{expected}\n"
