@@ -36,7 +36,7 @@ def shown(url: str) -> str:
 
 def _collector(url: str) -> Collector:
     collectors: Mapping[str, Collector] = find("firedoor.collectors", Collector)
-    for collector in collectors.values():
+    for collector in collectors.values() if url else ():  # no path is not the folder we are in
         if collector.takes(url):
             return collector
     raise BadInput("logs", shown(url), EXPECTED)

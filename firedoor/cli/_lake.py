@@ -68,6 +68,10 @@ Params = Annotated[
 ]
 
 
+EARLIEST, LATEST = 1970, 9000
+"""The years of times that can be reckoned with."""
+
+
 class Where(StrEnum):
     """Which engine is asked."""
 
@@ -116,14 +120,21 @@ def instant(text: str | None, option: str, at: datetime) -> datetime | None:
     """Return a time that an option says: a date, an instant, or how long before `at`."""
     if text is None:
         return None
-    with suppress(BadInput):
-        return at - length(text, option)
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
+        found = _ago(text, option, at) or datetime.fromisoformat(text)
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         what = "expected how long ago, as 24h or 7d, or a time, as 2026-01-31T08:00Z"
         raise BadInput(option, text, what) from error
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    if not EARLIEST <= found.year <= LATEST:
+        raise BadInput(option, text, f"expected a time from {EARLIEST} to {LATEST}")
+    return found
+
+
+def _ago(text: str, option: str, at: datetime) -> datetime | None:
+    with suppress(BadInput):
+        return at - length(text, option)
+    return None
 
 
 def length(text: str, option: str) -> timedelta:

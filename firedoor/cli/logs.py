@@ -144,7 +144,7 @@ def query(
     with opened as (asked, problems), progress("asking"):
         answer = asked.ask(text, values)
         names, found = answer.column_names, answer.to_pylist()
-        keys = [name for name in names if name.endswith("_key")]
+        keys = [one.name for one in answer.schema if _is_key(one)]
         within = bounds if bounded or engine is Where.ATHENA else ALWAYS
         texts = addresses((row[name] for row in found for name in keys), text, asked, within)
     found = [row | {name: texts.get(row[name], row[name]) for name in keys} for row in found]
@@ -213,8 +213,11 @@ def refused(
     """Show what could not be read, and why."""
     with _lake.store() as store:
         if name is not None:
-            if store.seen(name) is None:
+            seen = store.seen(name)
+            if seen is None:
                 raise BadInput("object", name, "it was never read: `logs refused` lists them")
+            if not json and seen.problem:
+                line(seen.problem)
             for one in store.refusals(name):
                 text = one.text.decode("utf-8", "replace")
                 if json:
@@ -279,7 +282,8 @@ def ddl(
         document(statements)
     else:
         for statement in statements:
-            line(f"{statement};")
+            for text in f"{statement};".splitlines():
+                line(text)
     if run:
         athena = _lake.athena(place, 0).athena
         for statement in statements:
@@ -392,6 +396,10 @@ def _show(id_: str, step: Any) -> None:
         line(f"  undo: {command}")
     for told in filter(None, (step.cost, step.note)):
         line(f"  {told}")
+
+
+def _is_key(column: Any) -> bool:
+    return column.name.endswith("_key") and str(column.type) in ("int64", "uint64", "int32")
 
 
 def _problem(seen: Any) -> str:

@@ -19,6 +19,7 @@ TAG: Final = {"Key": "firedoor", "Value": "logs"}
 BUCKET_PERMISSIONS: Final = ("s3:ListBucket", "s3:GetBucketPolicy", "s3:PutBucketPolicy")
 
 _DESTINATION = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\w!./=-]*?))?/?")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 _SERVICES = {"s3": "s3api"}
 # What answers 200 and still names what it did not do.
 _UNDONE = ("Unsuccessful", "UnprocessedAccounts", "FailedResources")
@@ -43,7 +44,9 @@ class Bucket:
 
 
 def clients(order: Order) -> Aws:
-    """Return the clients for where something is to be switched on."""
+    """Return the clients for where something is to be switched on; raises `BadInput`."""
+    if not _REGION.fullmatch(order.region):
+        raise BadInput("region", order.region or "none", "expected one, as eu-central-1")
     return connect(order.account, order.region)
 
 

@@ -7,7 +7,7 @@ from typing import Final, Self
 import duckdb
 import pyarrow as pa
 
-from firedoor.errors import BadQuery
+from firedoor.errors import BadQuery, Unreadable
 from firedoor.lake import portable
 from firedoor.lake.memory import CORES
 from firedoor.log_source import ARROW
@@ -87,12 +87,18 @@ class Duck:
         self._connection.unregister("arriving")
 
     def scan(self, relation: str, files: Sequence[Path]) -> None:
-        """Let a relation be what Parquet files hold, in folders that name day and account."""
+        """Let a relation be what Parquet files hold, in folders that name day and account.
+
+        Raises `Unreadable` where one of them is gone or damaged.
+        """
         listed = ", ".join(f"'{_quoted(str(file))}'" for file in files)
-        self._connection.execute(
-            f"CREATE OR REPLACE VIEW {relation} AS FROM read_parquet([{listed}],"
-            " hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
-        )
+        try:
+            self._connection.execute(
+                f"CREATE OR REPLACE VIEW {relation} AS FROM read_parquet([{listed}],"
+                " hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
+            )
+        except duckdb.Error as error:
+            raise Unreadable("what is kept", relation, str(error).partition("\n")[0]) from error
         self._filled.add(relation)
 
     def copy(self, files: Sequence[Path], to: Path) -> None:
@@ -108,7 +114,10 @@ class Duck:
         text = portable.bound(sql, params or {})
         self._complete()
         try:
-            return self._connection.sql(text).to_arrow_table()
+            answer = self._connection.sql(text)
+            if answer is None:
+                raise BadQuery("query", "", "expected a question, as SELECT is one")
+            return answer.to_arrow_table()
         except duckdb.Error as error:
             raise BadQuery("query", "", str(error).partition("\n")[0]) from error
 

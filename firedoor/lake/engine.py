@@ -27,7 +27,7 @@ def addresses(
     The key of an IPv4 address is the address itself. Those of IPv6 are looked up, in the relations
     that the query looks at, between `:since` and `:until` of `bounds`.
     """
-    wanted = {key for key in keys if key is not None}
+    wanted = {key for key in keys if key is not None and key < 1 << 32}  # others are sums
     found = {key: str(IPv4Address(key)) for key in wanted if key >= 0}
     hidden = sorted(key for key in wanted if key < 0)
     if not hidden:

@@ -5,6 +5,7 @@ object. So whoever is killed anywhere leaves no row twice and none lost: the obj
 into files of the same names.
 """
 
+import errno
 import fcntl
 import hashlib
 import sqlite3
@@ -15,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,6 +43,8 @@ STALE: Final = timedelta(hours=1)
 """How long a finding must have gone on to be told again."""
 GRACE: Final = timedelta(minutes=10)
 """How long a file stays after another took its place: somebody may be about to open it."""
+FAILING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+"""What a disk answers that cannot be written."""
 NOBODY: Final = "unknown"
 """The account of rows that tell none."""
 
@@ -122,8 +126,11 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Close it; raises `Unreachable` for what the disk or the ledger could not do."""
         self._ledger.close()
+        if isinstance(error, sqlite3.Error) or getattr(error, "errno", None) in FAILING:
+            raise Unreachable(f"{self.root}: logs cannot be kept there: {error}") from error
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -221,10 +228,15 @@ class Store:
 
     def duck(self, since: datetime | None = None, until: datetime | None = None) -> Duck:
         """Return an engine before which the rows of the days between two instants stand."""
-        duck = Duck()
-        for name in RELATIONS:
-            if files := self.files(name, since, until):
-                duck.scan(name, [file.path for file in files])
+        # DuckDB makes this folder only where it needs it, and removes it.
+        duck = Duck(self.root / f"spill-{uuid4()}")
+        try:
+            for name in RELATIONS:
+                if files := self.files(name, since, until):
+                    duck.scan(name, [file.path for file in files])
+        except BaseException:
+            duck.close()
+            raise
         return duck
 
     def keep(self, written: "Written", at: datetime) -> None:

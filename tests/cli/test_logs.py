@@ -2,13 +2,17 @@
 
 import csv
 import io
+import json
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from firedoor.lab.server import ACCOUNT, REGION, EmulatedAws
+from firedoor.settings import settings
 
 Cli = Callable[..., Awaitable[Any]]
 
@@ -43,6 +47,7 @@ async def test_what_cannot_be_read_is_named_and_the_rest_goes_on(cli: Cli, logs:
     ended = await cli("logs", "ingest", logs)
     listed = await cli("logs", "refused")
     lines = await cli("logs", "refused", str(logs / "b.log"))
+    whole = await cli("logs", "refused", str(logs / "c.txt"))
 
     assert (ended.status, ended.out) == (1, "3 objects with 5 rows, 2 not whole\n")
     assert f"{logs}/b.log: 1 lines refused" in ended.err
@@ -50,6 +55,7 @@ async def test_what_cannot_be_read_is_named_and_the_rest_goes_on(cli: Cli, logs:
     named = {line.split()[0] for line in listed.out.splitlines()[1:]}
     assert named == {f"{logs}/b.log", f"{logs}/c.txt"}
     assert lines.out == "2: 2 columns, expected 14: no flow\n"
+    assert whole.out == "expected a log that we know: name its format with --format\n"
 
 
 async def test_logs_are_asked_where_they_lie(cli: Cli, logs: Path) -> None:
@@ -83,7 +89,14 @@ async def test_addresses_are_shown_for_their_keys(cli: Cli, logs: Path) -> None:
             ("query", "SELECT 1 AS a", "--since", "yesterday"),
             "--since: yesterday: expected how long",
         ),
+        (("query", ""), "query: expected a question"),
+        (("query", "SELECT 1 AS a", "--since", "999999d"), "--since: 999999d: expected how long"),
+        (("query", "SELECT 1 AS a", "--until", "0001-01-01T00:00+01:00"), "--until: 0001"),
+        (("query", "SELECT 1 AS a", "--until", "0001-01-01"), "expected a time from 1970"),
         (("ingest", "nowhere"), "nowhere"),
+        (("ingest", ""), "logs: expected a file"),
+        (("enable", "aws_waf", "--account", "123456789012"), "region: none: expected one"),
+        (("enable", "aws_waf", "--region", "eu west/1"), "region: eu west/1: expected one"),
         (("ingest", ".", "--format", "nosuch"), "--format: nosuch: expected one of aws_alb"),
         (("tables", "nosuch"), "relation: nosuch: expected one of network_activity"),
         (("refused", "nosuch"), "object: nosuch: it was never read"),
@@ -94,6 +107,49 @@ async def test_bad_input_is_one_line(cli: Cli, arguments: tuple[str, ...], expec
 
     assert (ended.status, ended.out) == (2, "")
     assert expected in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+async def test_only_keys_of_addresses_are_shown_as_addresses(cli: Cli) -> None:
+    sql = "SELECT 5 AS a_key, 5000000000 AS b_key, 'x' AS c_key, [1] AS d_key, 1.5 AS e_key"
+
+    asked = await cli("logs", "query", sql, "--json")
+
+    assert json.loads(asked.out) == {
+        "a_key": "0.0.0.5", "b_key": 5000000000, "c_key": "x", "d_key": [1], "e_key": 1.5,
+    }  # fmt: skip
+
+
+async def test_sum_is_printed_as_json(cli: Cli, logs: Path) -> None:
+    await cli("logs", "ingest", logs)
+
+    asked = await cli("logs", "query", "SELECT sum(bytes) AS n FROM network_activity", "--json")
+
+    assert (asked.status, asked.out) == (0, '{"n": 160}\n')
+
+
+async def test_file_that_was_lost_is_named(cli: Cli, logs: Path) -> None:
+    await cli("logs", "ingest", logs)
+    (file,) = settings().store.rglob("*.parquet")
+    file.unlink()
+
+    asked = await cli("logs", "query", COUNT)
+
+    assert (asked.status, asked.out) == (2, "")
+    assert asked.err.startswith("firedoor: what is kept: network_activity: ")
+    assert str(file) in asked.err
+    assert len(asked.err.splitlines()) == 1
+
+
+async def test_damaged_ledger_is_one_line(cli: Cli, logs: Path) -> None:
+    await cli("logs", "ingest", logs)
+    with closing(sqlite3.connect(settings().store / "ledger.sqlite")) as ledger:
+        ledger.execute("ALTER TABLE files RENAME COLUMN day TO night")
+
+    ended = await cli("logs", "status")
+
+    assert (ended.status, ended.out) == (3, "")
+    assert "logs cannot be kept there" in ended.err
     assert len(ended.err.splitlines()) == 1
 
 
@@ -134,7 +190,7 @@ async def test_tables_for_athena_are_printed(cli: Cli, logs: Path) -> None:
     ended = await cli("logs", "ddl", "s3://lake/logs")
 
     assert ended.status == 0
-    assert "LOCATION 's3://lake/logs/network_activity/'" in ended.out
+    assert "\nLOCATION 's3://lake/logs/network_activity/'\n" in ended.out
     assert "123456789012" in ended.out
 
 

@@ -1,5 +1,6 @@
 """Logs come into the store once each, whatever is wrong with some of them and whoever is killed."""
 
+import errno
 import gzip
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from firedoor.errors import BadInput, Refused
+from firedoor.errors import BadInput, Refused, Unreachable
 from firedoor.lake.ingest import Given, ingest, tidy
 from firedoor.lake.store import Seen, Store
 
@@ -231,6 +232,11 @@ def test_replaced_files_stay_until_nobody_can_be_about_to_open_them(
     assert old.path.exists()
     tidy(store, 90, LATER)
     assert not old.path.exists()
+
+
+def test_full_disk_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="logs cannot be kept there"), Store(tmp_path / "store"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_only_one_reads_into_a_store(store: Store, flows: Flows) -> None:
