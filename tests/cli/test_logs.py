@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from firedoor.lab.server import ACCOUNT, REGION, EmulatedAws
-from firedoor.settings import settings
 
 Cli = Callable[..., Awaitable[Any]]
 
@@ -130,7 +129,7 @@ async def test_sum_is_printed_as_json(cli: Cli, logs: Path) -> None:
 
 async def test_file_that_was_lost_is_named(cli: Cli, logs: Path) -> None:
     await cli("logs", "ingest", logs)
-    (file,) = settings().store.rglob("*.parquet")
+    (file,) = (logs.parent / "home" / "logs").rglob("*.parquet")
     file.unlink()
 
     asked = await cli("logs", "query", COUNT)
@@ -143,7 +142,7 @@ async def test_file_that_was_lost_is_named(cli: Cli, logs: Path) -> None:
 
 async def test_damaged_ledger_is_one_line(cli: Cli, logs: Path) -> None:
     await cli("logs", "ingest", logs)
-    with closing(sqlite3.connect(settings().store / "ledger.sqlite")) as ledger:
+    with closing(sqlite3.connect(logs.parent / "home" / "logs" / "ledger.sqlite")) as ledger:
         ledger.execute("ALTER TABLE files RENAME COLUMN day TO night")
 
     ended = await cli("logs", "status")
