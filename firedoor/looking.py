@@ -3,17 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from firedoor import baselining, detecting
 from firedoor.baseline import Span
-from firedoor.detection import Detection
+from firedoor.detection import Detection, Value
 from firedoor.discovery import find
 from firedoor.errors import FiredoorError
 from firedoor.lake.duck import Duck
 from firedoor.lake.store import Store
 from firedoor.model.finding import Finding
+
+Values = Mapping[str, Mapping[str, Value]]
 
 HOUR: Final = timedelta(hours=1)
 BEFORE: Final = HOUR
@@ -36,16 +40,28 @@ class Seen:
 
 
 def over(
-    store: Store, since: datetime, until: datetime, rules: tuple[str, ...], sigma: Path | None
+    store: Store,
+    since: datetime,
+    until: datetime,
+    rules: tuple[str, ...],
+    sigma: Path | None,
+    values: Values = MappingProxyType({}),
 ) -> Seen:
-    """Return what is found of a time, with all rules or those of these ids."""
+    """Return what is found of a time, with all rules or those of these ids.
+
+    `values` are parameters of detections that are not to be those by default, by their ids.
+    """
     seen = Seen()
     for id_, detection in chosen(rules).items():
-        seen.take(id_, lambda id_=id_, one=detection: _detected(id_, one, store, since, until))  # type: ignore[misc]
+        look = partial(_detected, id_, detection, store, since, until, values.get(id_))
+        seen.take(id_, look)
     if sigma is not None:
         begin = min(since, until - HOUR)
-        with store.duck(begin, until) as duck:
-            by_sigma(seen, sigma, duck, begin, until)
+        try:
+            with store.duck(begin, until) as duck:
+                by_sigma(seen, sigma, duck, begin, until)
+        except FiredoorError as error:
+            seen.problems.append(str(error))
     if not rules and _is_due(since, until):
         rollup, spans = baselining.Rollup(store), [*spans_of(store)]
         for id_ in baselining.metrics():
@@ -85,12 +101,17 @@ def spans_of(store: Store) -> Iterator[Span]:
 
 
 def _detected(
-    id_: str, detection: Detection, store: Store, since: datetime, until: datetime
+    id_: str,
+    detection: Detection,
+    store: Store,
+    since: datetime,
+    until: datetime,
+    params: Mapping[str, Value] | None,
 ) -> Iterator[Finding]:
     """Yield what a detection finds, looking as often as its windows need to cover the time."""
     for end in ends(since, until, detection.window):
         with store.duck(end - detection.reach, end) as duck:
-            yield from detecting.findings(id_, detection, duck, end)
+            yield from detecting.findings(id_, detection, duck, end, params)
 
 
 def ends(since: datetime, until: datetime, window: timedelta) -> Iterator[datetime]:

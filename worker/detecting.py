@@ -10,6 +10,7 @@ import structlog
 from temporalio import activity
 
 from activities.heartbeat import beating
+from firedoor.errors import BadInput, CloudError, Unreachable
 from firedoor.model.finding import Finding
 from firedoor.model.watch import Episode, Found, Ingested, Look, Watch
 from firedoor.settings import settings
@@ -47,17 +48,23 @@ def _ingest() -> Ingested:
     now, started, read = datetime.now(UTC), monotonic(), Ingested()
     told = Given(networks=given.own_networks)
     with Store(given.store) as store, closing(ingest(given.places, store, told, now)) as found:
-        for seen in found:
-            read += Ingested(
-                objects=1,
-                rows=seen.rows,
-                left_out=int(bool(seen.problem or seen.refused)),
-                first=seen.first,
-            )
-            if seen.problem or seen.refused:
-                log.warning("log.left_out", object=seen.name, problem=seen.problem)
-            if monotonic() - started > AT_ONCE:
-                return read.model_copy(update={"more": True})
+        try:
+            for seen in found:
+                read += Ingested(
+                    objects=1,
+                    rows=seen.rows,
+                    left_out=int(bool(seen.problem or seen.refused)),
+                    first=seen.first,
+                )
+                if seen.problem or seen.refused:
+                    log.warning("log.left_out", object=seen.name, problem=seen.problem)
+                if monotonic() - started > AT_ONCE:
+                    return read.model_copy(update={"more": True})
+        except (BadInput, CloudError, Unreachable) as error:
+            # The other places were read: what came from them is looked at all the same.
+            problems = (str(error), *getattr(error, "__notes__", ()))
+            log.warning("log.places_left_out", problems=problems)
+            read += Ingested(left_out=len(problems))
         tidy(store, given.log_days, now)
     return read
 

@@ -64,22 +64,32 @@ def ingest(
     An object is read once, and again where it has changed since; one that only grows is read on
     from where it ended. What cannot be read is kept with its reason, and the others go on; `again`
     tries these once more. Raises `Refused` while another process reads logs into the store, and
-    what collectors raise.
+    what collectors raise of a place, once the other places are read.
     """
+    problems: list[FiredoorError] = []
     with store.writing(), reused(), ThreadPoolExecutor(CORES) as threads:
         for url in urls:
             failed = False
-            blobs = collecting.blobs(url, _from(url, store, since, again=again))
-            fresh = (blob for blob in blobs if _is_new(blob, store, since, again=again))
-            while batch := list(islice(fresh, AHEAD * CORES)):
-                write = partial(_write, store.root, given)
-                known = [store.seen(blob.name) for blob in batch]
-                for written in threads.map(write, batch, known):
-                    store.keep(written, now)
-                    failed |= written.failed
-                    yield _known(store, written.blob.name)
-            if since is None and not failed:
-                store.note_listed(collecting.shown(url), now)
+            try:
+                blobs = collecting.blobs(url, _from(url, store, since, again=again))
+                fresh = (blob for blob in blobs if _is_new(blob, store, since, again=again))
+                while batch := list(islice(fresh, AHEAD * CORES)):
+                    write = partial(_write, store.root, given)
+                    known = [store.seen(blob.name) for blob in batch]
+                    for written in threads.map(write, batch, known):
+                        store.keep(written, now)
+                        failed |= written.failed
+                        yield _known(store, written.blob.name)
+            except FiredoorError as error:
+                problems.append(error)
+            else:
+                if since is None and not failed:
+                    store.note_listed(collecting.shown(url), now)
+    if problems:
+        first, *others = problems
+        for other in others:
+            first.add_note(str(other))
+        raise first
 
 
 def tidy(store: Store, days: int, now: datetime) -> tuple[int, int]:

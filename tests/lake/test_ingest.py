@@ -173,6 +173,16 @@ def test_what_could_not_be_read_is_tried_again_on_demand(store: Store, flows: Fl
     assert [Path(one.name).name for one in read(store, folder, again=True)] == ["d.txt"]
 
 
+def test_places_that_are_gone_keep_no_other_from_being_read(store: Store, flows: Flows) -> None:
+    file = flows("a.log")
+
+    with pytest.raises(BadInput, match="gone: no such file or folder") as raised:
+        read(store, file.parent / "gone", file, file.parent / "lost")
+
+    assert count(store) == 3
+    assert "lost: no such file" in raised.value.__notes__[0]
+
+
 def test_place_that_is_none_is_said(store: Store, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nowhere"):
         read(store, tmp_path / "nowhere")
