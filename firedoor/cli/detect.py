@@ -117,12 +117,16 @@ def run(
     """
     chosen = _chosen(rules)
     values = {id_: _lake.params(param, one.params) for id_, one in chosen.items()} if param else {}
+    if sigma is not None and not sigma.exists():
+        raise BadInput("--sigma", str(sigma), "expected a file or a folder")
     if engine is Where.ATHENA:
-        seen = _in_athena(chosen, values, since, until, place, limit)
+        _refuse_in_athena({"--since": since, "--logs": logs, "--sigma": sigma})
+        seen = _in_athena(chosen, values, until, place, limit)
     elif logs:
-        seen = _where_they_lie(chosen, values, logs, _lake.given(source, fields), until, sigma)
+        told = _lake.given(source, fields)
+        seen = _where_they_lie(chosen, values, logs, told, since, until, sigma)
     else:
-        seen = _kept(chosen, values, rules, since, until, sigma)
+        seen = _kept(values, rules, since, until, sigma)
     for problem in seen.problems:
         output.complain(problem)
     found = [*seen.findings.values()]
@@ -210,7 +214,6 @@ Values = Mapping[str, Mapping[str, Value]]
 
 
 def _kept(
-    chosen: Mapping[str, Detection],
     values: Values,
     rules: list[str] | None,
     since: str | None,
@@ -223,13 +226,7 @@ def _kept(
     end = _lake.instant(until, "--until", _lake.now()) or _lake.now()
     begin = _lake.instant(since, "--since", end) or end
     with _lake.store() as store, progress("looking"):
-        if values:
-            seen = looking.Seen()
-            for id_, one in chosen.items():
-                with store.duck(end - one.reach, end) as duck:
-                    _ask(seen, id_, one, duck, end, values)
-            return seen
-        return looking.over(store, begin, end, tuple(rules or ()), sigma)
+        return looking.over(store, begin, end, tuple(rules or ()), sigma, values)
 
 
 def _where_they_lie(
@@ -237,6 +234,7 @@ def _where_they_lie(
     values: Values,
     places: list[str],
     given: "Given",
+    since: str | None,
     until: str | None,
     sigma: Path | None,
 ) -> "Seen":
@@ -255,18 +253,26 @@ def _where_they_lie(
             seen.problems += straight.fill(duck, places, given, queries)
         told = _lake.instant(until, "--until", _lake.now())
         end = told or straight.last(duck, queries) or _lake.now()
+        begin = _lake.instant(since, "--since", end) or end
         with progress("looking"):
             for id_, one in chosen.items():
-                _ask(seen, id_, one, duck, end, values)
+                for each in looking.ends(begin, end, one.window):
+                    _ask(seen, id_, one, duck, each, values)
             if sigma is not None:
                 looking.by_sigma(seen, sigma, duck, BEGINNING, end)
     return seen
 
 
+def _refuse_in_athena(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if value:
+            what = "Athena is asked for the last window of what was published: give --until"
+            raise BadInput(name, "", what)
+
+
 def _in_athena(
     chosen: Mapping[str, Detection],
     values: Values,
-    since: str | None,
     until: str | None,
     place: str | None,
     limit: float,
@@ -274,8 +280,6 @@ def _in_athena(
     """Ask Athena, and say before each question how much it may read, and after it what it did."""
     from firedoor import looking
 
-    if since is not None:
-        raise BadInput("--since", since, "Athena is asked for one window at a time: give --until")
     seen = looking.Seen()
     end = _lake.instant(until, "--until", _lake.now()) or _lake.now()
     athena = _lake.athena(place, limit)

@@ -74,6 +74,16 @@ async def test_scan_is_found_in_logs_that_are_kept(cli: Cli, scan: Path) -> None
     assert len(now.out.splitlines()) == 1
 
 
+async def test_all_windows_since_then_are_looked_at(cli: Cli, scan: Path) -> None:
+    await cli("logs", "ingest", scan)
+    whole = ("--since", "12h", "--until", "2026-05-29T00:00Z", "--json")
+
+    lying = await cli("detect", "run", "port_scan", "--logs", scan, *whole)
+    kept = await cli("detect", "run", "port_scan", "--param", "ports=40", *whole)
+
+    assert [ended.document["count"] for ended in (lying, kept)] == [60, 60]
+
+
 async def test_parameter_is_set(cli: Cli, scan: Path) -> None:
     ended = await cli("detect", "run", "port_scan", "--logs", scan, "--param", "ports=61")
 
@@ -110,6 +120,10 @@ async def test_detections_are_scheduled_changed_and_ended(cli: Cli, client: Clie
         (("show", "nosuch"), "rule: nosuch: no such detection"),
         (("run", "port_scan", "--param", "nosuch=1"), "--param: nosuch: expected one of ports"),
         (("run", "port_scan", "--param", "ports=x"), "--param: ports=x: expected a number"),
+        (("run", "--sigma", "nosuch"), "--sigma: nosuch: expected a file or a folder"),
+        (("run", "--engine", "athena", "--since", "7d"), "--since: Athena is asked for"),
+        (("run", "--engine", "athena", "--logs", "."), "--logs: Athena is asked for"),
+        (("run", "--engine", "athena", "--sigma", "."), "--sigma: Athena is asked for"),
         (("schedule", "--every", "5"), "--every: 5: expected a length of time"),
     ],
 )
@@ -137,7 +151,8 @@ async def test_scheduled_run_reads_new_logs_and_hands_over_what_it_finds(
     now = int(time.time()) - 300
     lines = "".join(LINE.format(port).replace("1780000000", str(now)) for port in range(1, 61))
     (arriving / "scan.log").write_text(HEADER + lines.replace("1780000060", str(now)))
-    monkeypatch.setenv("FIREDOOR_LOG_PLACES", str(arriving))
+    monkeypatch.setenv("FIREDOOR_LOG_PLACES", f"{tmp_path}/gone,{arriving}")
+    monkeypatch.setenv("FIREDOOR_SIGMA", f"{tmp_path}/gone")
     settings.cache_clear()
     keeper = Worker(
         client,
