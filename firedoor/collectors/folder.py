@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -30,7 +31,11 @@ def blobs(url: str, _since: datetime | None = None) -> Iterator[Blob]:
     if path.is_file():
         yield _blob(path)
         return
-    yield from sorted(map(_blob, _files(path)), key=lambda blob: (blob.modified, blob.name))
+    found: list[Blob] = []
+    for file in _files(path):
+        with suppress(FileNotFoundError):  # it was removed or renamed while we looked around
+            found.append(_blob(file))
+    yield from sorted(found, key=lambda blob: (blob.modified, blob.name))
 
 
 def open_(blob: Blob, offset: int) -> BinaryIO:
@@ -61,14 +66,27 @@ def _files(path: Path) -> Iterator[Path]:
     if not _globs.has_star(str(path)) or not folder.is_dir():
         raise BadInput("logs", str(path), "no such file or folder")
     fits = _globs.matcher(str(path))
-    yield from (file for file in _below(folder) if fits(str(file)))
+    yield from (file for file in _below(folder) if fits(str(file)) or file.is_dir())
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder; through links too, but no folder twice."""
+    """Yield the files below a folder; through links too, but no folder twice.
+
+    A folder that we may not look into is yielded itself, so that opening it says so.
+    """
     seen: set[tuple[int, int]] = set()
-    for at, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        here = Path(at).stat()
+    closed: set[Path] = set()
+
+    def note(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise _bad(folder, error)
+        closed.add(Path(error.filename))
+
+    for at, folders, files in os.walk(folder, followlinks=True, onerror=note):
+        try:
+            here = Path(at).stat()
+        except FileNotFoundError:
+            continue
         if (here.st_dev, here.st_ino) in seen:
             folders.clear()
             continue
@@ -77,12 +95,12 @@ def _below(folder: Path) -> Iterator[Path]:
         for name in files:
             file = Path(at) / name
             hidden = name.startswith(".") or name.endswith(UNFINISHED)
-            if not hidden and file.is_file():
-                yield file
-
-
-def _raise(error: OSError) -> None:
-    raise _bad(Path(error.filename), error)
+            try:
+                if not hidden and file.is_file():
+                    yield file
+            except PermissionError:  # names are shown, and nothing else
+                closed.add(Path(at))
+    yield from closed
 
 
 def _bad(path: Path, error: OSError) -> BadInput:

@@ -1,6 +1,8 @@
 """Files as places of logs."""
 
+import errno
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,6 +64,25 @@ def test_links_that_go_round_end(logs: Path) -> None:
 
     assert names(logs / "a", logs / "a") >= {"y.json", "2026/01/31/x.gz"}
     assert len(names(logs / "a", logs)) == 3
+
+
+def test_a_folder_that_is_closed_is_named_and_the_others_are_read(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.scandir
+
+    def closed(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path) == logs / "a":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+
+    found = [*collecting.blobs(str(logs))]
+
+    assert {Path(blob.name).name for blob in found} == {"a", "b.log"}
+    with pytest.raises(BadInput, match="expected a file that we may read"):
+        collecting.open_(next(blob for blob in found if blob.name.endswith("/a")))
 
 
 def test_files_come_oldest_first(logs: Path) -> None:
