@@ -21,6 +21,7 @@ from worker.performing import perform
 log = structlog.get_logger()
 
 AT_ONCE = 60  # seconds, after which reading pauses: what was read until then is kept and counted
+PAUSE = timedelta(minutes=10)  # before what was not given out is asked for again
 LEARNED = timedelta(days=90)  # of which baselines know
 ONE = ThreadPoolExecutor(1, thread_name_prefix="logs")
 """Reads and looks: the store is for one at a time."""
@@ -47,7 +48,11 @@ def _ingest() -> Ingested:
     given = settings()
     now, started, read = datetime.now(UTC), monotonic(), Ingested()
     told = Given(networks=given.own_networks)
-    with Store(given.store) as store, closing(ingest(given.places, store, told, now)) as found:
+    reading = partial(ingest, given.places, now=now, given=told, pause=PAUSE)
+    with Store(given.store) as store, closing(reading(store=store)) as found:
+        if activity.info().attempt > 1:
+            # What an attempt that was killed has read is not new to this one.
+            read += Ingested(first=store.earliest(activity.info().scheduled_time))
         try:
             for seen in found:
                 read += Ingested(

@@ -58,32 +58,36 @@ def ingest(
     since: datetime | None = None,
     *,
     again: bool = False,
+    pause: timedelta = timedelta(0),
 ) -> Generator[Seen, None, None]:
     """Read all that is new in some places into the store, and yield what became of each object.
 
     An object is read once, and again where it has changed since; one that only grows is read on
     from where it ended. What cannot be read is kept with its reason, and the others go on; `again`
-    tries these once more. Raises `Refused` while another process reads logs into the store, and
+    tries these once more. What a place did not give out is tried again each time, after a `pause`.
+    Raises `Refused` while another process reads logs into the store, and
     what collectors raise of a place, once the other places are read.
     """
     problems: list[FiredoorError] = []
     with store.writing(), reused(), ThreadPoolExecutor(CORES) as threads:
         for url in urls:
-            failed = False
+            waiting: list[str] = []
             try:
                 blobs = collecting.blobs(url, _from(url, store, since, again=again))
-                fresh = (blob for blob in blobs if _is_new(blob, store, since, again=again))
+                new = (blob for blob in blobs if _is_new(blob, store, since, again=again))
+                fresh = (blob for blob in new if not _waits(blob, store, now - pause, waiting))
                 while batch := list(islice(fresh, AHEAD * CORES)):
                     write = partial(_write, store.root, given)
                     known = [store.seen(blob.name) for blob in batch]
                     for written in threads.map(write, batch, known):
                         store.keep(written, now)
-                        failed |= written.failed
+                        if written.failed:
+                            waiting.append(written.blob.name)
                         yield _known(store, written.blob.name)
             except FiredoorError as error:
                 problems.append(error)
             else:
-                if since is None and not failed:
+                if since is None and not waiting:
                     store.note_listed(collecting.shown(url), now)
     if problems:
         first, *others = problems
@@ -114,6 +118,14 @@ def _is_new(blob: Blob, store: Store, since: datetime | None, *, again: bool) ->
         return False
     seen = store.seen(blob.name)
     return seen is None or seen.version != blob.version or (again and seen.problem != "")
+
+
+def _waits(blob: Blob, store: Store, before: datetime, waiting: list[str]) -> bool:
+    """Whether an object that was not given out is not due yet; it is noted then."""
+    if store.failed_since(blob.name, before):
+        waiting.append(blob.name)
+        return True
+    return False
 
 
 def _known(store: Store, name: str) -> Seen:

@@ -159,6 +159,21 @@ class Store:
             problem, bool(compacted), None if first is None else _instant(first),
         )  # fmt: skip
 
+    def failed_since(self, name: str, at: datetime) -> bool:
+        """Whether an object was asked for after an instant, and not given out."""
+        row = self._ledger.execute(
+            "SELECT 1 FROM objects WHERE name = ? AND version = '' AND read_at > ?",
+            (name, at.timestamp()),
+        ).fetchone()
+        return row is not None
+
+    def earliest(self, read_since: datetime) -> datetime | None:
+        """Return the time of the earliest row that was read since an instant, if there is any."""
+        (first,) = self._ledger.execute(
+            "SELECT min(first) FROM objects WHERE read_at >= ?", (read_since.timestamp(),)
+        ).fetchone()
+        return None if first is None else _instant(first)
+
     def problems(self) -> list[Seen]:
         """Return the objects that were not read whole, and those of which a line was refused."""
         names = self._ledger.execute(

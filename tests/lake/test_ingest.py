@@ -183,6 +183,31 @@ def test_places_that_are_gone_keep_no_other_from_being_read(store: Store, flows:
     assert "lost: no such file" in raised.value.__notes__[0]
 
 
+def test_what_is_not_given_out_is_asked_for_again_after_a_pause(
+    store: Store, flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = flows("a.log")
+    pause = timedelta(minutes=10)
+    look = Path.open
+
+    def refuse(path: Path, mode: str) -> Any:
+        if path == file:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, mode)
+
+    with monkeypatch.context() as closed:
+        closed.setattr(Path, "open", refuse)
+        (failed,) = read(store, file.parent, pause=pause)
+
+    soon = read(store, file.parent, at=NOW + timedelta(minutes=1), pause=pause)
+    listed = store.listed(str(file.parent))
+    later = read(store, file.parent, at=NOW + pause, pause=pause)
+
+    assert "Permission denied" in failed.problem
+    assert (soon, listed) == ([], None)
+    assert [one.rows for one in later] == [3]
+
+
 def test_place_that_is_none_is_said(store: Store, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nowhere"):
         read(store, tmp_path / "nowhere")
