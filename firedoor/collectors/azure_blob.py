@@ -36,6 +36,11 @@ GROWING: Final = "PT1H.json"
 # The SDK by itself waits 15 seconds before it tries again.
 PATIENCE: Final[dict[str, Any]] = {"retry_total": 3, "initial_backoff": 1, "increment_base": 2}
 
+SCOPE: Final = "https://storage.azure.com/.default"
+NO_CREDENTIALS: Final = (
+    "set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or log in"
+    " with `az login`"
+)
 _HTTPS = re.compile(
     rf"https://(?P<account>[a-z0-9]{{3,24}})\.blob\.core\.(?P<cloud>{'|'.join(ENDPOINTS)})"
     r"/(?P<container>[^/?]+)(?:/(?P<path>[^?]*))?(?:\?(?P<sas>.*))?",
@@ -159,17 +164,13 @@ def _host(where: _Where) -> str:
 
 @cache
 def _identity() -> Any:
-    """Return who we are in Entra ID, where the package that knows it is installed."""
-    try:
-        from azure.identity import DefaultAzureCredential
-    except ImportError:
-        raise AccessDenied(
-            "NoCredentials",
-            "set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN,"
-            " or install azure-identity",
-            "Azure Storage",
-        ) from None
-    return DefaultAzureCredential()
+    """Return who we are in Entra ID: a managed identity, an environment, the login of `az`."""
+    from azure.identity import DefaultAzureCredential
+
+    known = DefaultAzureCredential()
+    with _answers("GetToken"):
+        known.get_token(SCOPE)  # at once, for each request would try for long
+    return known
 
 
 def _start(where: _Where, client: Any) -> str:
@@ -233,17 +234,25 @@ def _answers(operation: str) -> Iterator[None]:
 
     try:
         yield
+    except azure.ClientAuthenticationError as error:
+        if error.response is not None:  # Azure said so, and why
+            raise _refused(error, operation) from None
+        raise AccessDenied("NoCredentials", NO_CREDENTIALS, operation) from None
     except azure.HttpResponseError as error:
-        said = getattr(error, "error_code", None) or error.status_code
-        code = str(getattr(said, "value", said))
-        reason = error.reason or "no reason given"
-        headers = getattr(error.response, "headers", {})
-        request = headers.get("x-ms-request-id", "")
-        raise _kind(error.status_code or 0)(code, reason, operation, request) from None
+        raise _refused(error, operation) from None
     except azure.ServiceRequestError as error:
         raise Unreachable(f"{operation}: {type(error.inner_exception).__name__}") from None
     except azure.AzureError as error:
         raise Unavailable(type(error).__name__, "the answer broke off", operation) from None
+
+
+def _refused(error: Any, operation: str) -> CloudError:
+    said = getattr(error, "error_code", None) or error.status_code
+    code = str(getattr(said, "value", said))
+    headers = getattr(error.response, "headers", {})
+    request = headers.get("x-ms-request-id", "")
+    reason = error.reason or "no reason given"
+    return _kind(error.status_code or 0)(code, reason, operation, request)
 
 
 def _kind(status: int) -> type[CloudError]:

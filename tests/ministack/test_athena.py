@@ -142,7 +142,7 @@ def endpoint(kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 @pytest.fixture(scope="module")
 def keep(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Keep:
     """Keep rows in a store, publish it, and make the tables over it."""
-    boto3.client("s3").create_bucket(Bucket=BUCKET)
+    boto3.Session().client("s3").create_bucket(Bucket=BUCKET)
 
     def kept(name: str, rows: Iterable[Mapping[str, Any]]) -> tuple[Store, Athena]:
         store = Store(tmp_path_factory.mktemp(name))
@@ -157,7 +157,7 @@ def keep(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Keep:
         engine = Athena(place, database=name, output=RESULTS)
         accounts = {file.account for file in files}
         _, *tables = ddl.statements(place, sorted(accounts), database=name)
-        boto3.client("glue").create_database(DatabaseInput={"Name": name})
+        boto3.Session().client("glue").create_database(DatabaseInput={"Name": name})
         for statement in tables:
             if any(f".`{file.relation}`" in statement for file in files):
                 engine.execute(statement)
@@ -227,7 +227,11 @@ def test_finding_names_the_address_whose_key_does_not_tell_it(keep: Keep) -> Non
 def test_tables_have_the_columns_and_partitions_of_the_relation(
     sampled: tuple[Store, Athena],
 ) -> None:
-    table = boto3.client("glue").get_table(DatabaseName="samples", Name="dns_activity")["Table"]
+    table = (
+        boto3.Session()
+        .client("glue")
+        .get_table(DatabaseName="samples", Name="dns_activity")["Table"]
+    )
 
     columns = {one["Name"]: one["Type"] for one in table["StorageDescriptor"]["Columns"]}
     keys = {one["Name"]: one["Type"] for one in table["PartitionKeys"]}

@@ -21,6 +21,7 @@ from firedoor.detections._examples import (
 from firedoor.discovery import find
 from firedoor.lake import portable
 from firedoor.lake.duck import Duck
+from firedoor.lake.engine import addresses
 from firedoor.saved_query import SavedQuery
 
 QUERIES = find("firedoor.queries", SavedQuery)
@@ -36,7 +37,12 @@ def ask(id_: str, relation: str, rows: Any, **params: Any) -> list[dict[str, Any
         found: list[dict[str, Any]] = duck.ask(
             query.sql, query.params | params | bounds
         ).to_pylist()
-    return found
+        keys = (row[name] for row in found for name in row if name.endswith("_key"))
+        texts = addresses(keys, query.sql, duck, bounds)
+    return [
+        {f"{name[:3]}_ip": texts[row[name]] for name in row if name.endswith("_key")} | row
+        for row in found
+    ]
 
 
 @pytest.mark.parametrize("id_", sorted(QUERIES))
