@@ -1,5 +1,6 @@
 """Where logs lie, whatever kind of place it is: what is there, and the bytes of it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import BinaryIO
@@ -8,6 +9,8 @@ from firedoor.collector import Blob, Collector
 from firedoor.discovery import find
 from firedoor.errors import BadInput
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What Python makes of the bytes of a name that are no text."""
 EXPECTED = (
     "expected a file, a folder, s3://bucket/prefix, cloudwatch://log-group,"
     " https://ACCOUNT.blob.core.windows.net/container/prefix, azblob://ACCOUNT/container/prefix"
@@ -35,6 +38,8 @@ def shown(url: str) -> str:
 
 
 def _collector(url: str) -> Collector:
+    if _SURROGATE.search(url):
+        raise BadInput("logs", url, "expected a name in UTF-8")
     collectors: Mapping[str, Collector] = find("firedoor.collectors", Collector)
     for collector in collectors.values() if url else ():  # no path is not the folder we are in
         if collector.takes(url):

@@ -110,7 +110,8 @@ def _bad(path: Path, error: OSError) -> BadInput:
 def _blob(path: Path) -> Blob:
     state, (account, region) = path.stat(), _names.copied(path.as_posix())
     return Blob(
-        name=str(path),
+        # A name that is no text is named as far as it is, and cannot be opened.
+        name=str(path).encode("utf-8", "backslashreplace").decode(),
         version=f"{state.st_size}-{state.st_mtime_ns}",
         size=state.st_size,
         modified=datetime.fromtimestamp(state.st_mtime, UTC),

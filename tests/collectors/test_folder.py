@@ -85,6 +85,18 @@ def test_a_folder_that_is_closed_is_named_and_the_others_are_read(
         collecting.open_(next(blob for blob in found if blob.name.endswith("/a")))
 
 
+def test_a_name_that_is_no_text_is_named_and_the_others_are_read(logs: Path) -> None:
+    (logs / "a" / os.fsdecode(b"\xff.log")).write_text("")
+
+    found = {Path(blob.name).name: blob for blob in collecting.blobs(str(logs / "a"))}
+
+    assert found.keys() == {"x.gz", "y.json", "\\udcff.log"}
+    with pytest.raises(BadInput, match="expected a file that we may read"):
+        collecting.open_(found["\\udcff.log"])
+    with pytest.raises(BadInput, match="expected a name in UTF-8"):
+        [*collecting.blobs(os.fsdecode(b"\xff"))]
+
+
 def test_files_come_oldest_first(logs: Path) -> None:
     os.utime(logs / "b.log", (OLD, OLD))
 
