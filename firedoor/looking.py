@@ -13,6 +13,7 @@ from firedoor.baseline import Span
 from firedoor.detection import Detection, Value
 from firedoor.discovery import find
 from firedoor.errors import FiredoorError
+from firedoor.lake import portable
 from firedoor.lake.duck import Duck
 from firedoor.lake.store import Store
 from firedoor.model.finding import Finding
@@ -80,6 +81,8 @@ def by_sigma(seen: Seen, path: Path, duck: Duck, since: datetime, until: datetim
 
     read = reading.read(path)
     seen.problems += [str(refused) for refused in read.refused]
+    if not read.rules and not read.refused:
+        seen.problems.append(f"Sigma rules: {path}: there are none, in files that end in .yml")
     bounds = (round(at.timestamp() * 1000) for at in (since, until))
     seen.take(str(path), lambda: running.findings(read.rules, duck, *bounds))
 
@@ -109,7 +112,10 @@ def _detected(
     params: Mapping[str, Value] | None,
 ) -> Iterator[Finding]:
     """Yield what a detection finds, looking as often as its windows need to cover the time."""
+    relations = portable.columns(detection.sql)
     for end in ends(since, until, detection.window):
+        if not store.holds(relations, end - detection.reach, end):
+            continue
         with store.duck(end - detection.reach, end) as duck:
             yield from detecting.findings(id_, detection, duck, end, params)
 

@@ -241,6 +241,12 @@ class Store:
             for path, name, day, account, count, size in rows
         ]
 
+    def holds(self, relations: Iterable[str], since: datetime, until: datetime) -> bool:
+        """Whether any of some relations can have rows between two instants."""
+        days = since.date().isoformat(), until.date().isoformat()
+        sql = "SELECT 1 FROM files WHERE relation = ? AND day >= ? AND day <= ? LIMIT 1"
+        return any(self._ledger.execute(sql, (name, *days)).fetchone() for name in relations)
+
     def duck(self, since: datetime | None = None, until: datetime | None = None) -> Duck:
         """Return an engine before which the rows of the days between two instants stand."""
         # DuckDB makes this folder only where it needs it, and removes it.

@@ -269,6 +269,19 @@ def test_replaced_files_stay_until_nobody_can_be_about_to_open_them(
     assert not old.path.exists()
 
 
+def test_store_knows_for_which_days_it_holds_what(store: Store, flows: Flows) -> None:
+    read(store, flows("a.log"))
+    day = timedelta(days=1)
+
+    held = [
+        store.holds([name], at - day / 2, at)
+        for name in ("network_activity", "dns_activity")
+        for at in (NOW, NOW + 2 * day, NOW - 2 * day)
+    ]
+
+    assert held == [True, False, False, False, False, False]
+
+
 def test_full_disk_is_said(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="logs cannot be kept there"), Store(tmp_path / "store"):
         raise OSError(errno.ENOSPC, "No space left on device")
