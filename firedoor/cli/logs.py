@@ -137,6 +137,10 @@ def query(
     values |= {name: at for name, at in bounds.items() if name in needed}
     bounded = bool(since or until or "since" in needed)
     given = _lake.given(source, fields)
+    if logs and engine is Where.ATHENA:
+        raise BadInput("--logs", "", "Athena is asked for what was published: leave one out")
+    if logs and (since or until) and not needed & bounds.keys():
+        raise BadInput("--since", "", "the question has no :since and :until to be put there")
     if engine is Where.ATHENA:
         opened: Opened = nullcontext((_lake.athena(place, limit, (start, end)), []))
     else:

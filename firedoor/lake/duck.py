@@ -69,6 +69,8 @@ class Duck:
         The first table of a relation says which columns it has.
         """
         for name, table in tables.items():
+            if not table.num_columns:
+                continue  # of this relation nobody asks for anything
             arriving = self._arriving.setdefault(name, [])
             arriving.append(table)
             if sum(one.num_rows for one in arriving) >= AT_ONCE:

@@ -84,6 +84,15 @@ async def test_all_windows_since_then_are_looked_at(cli: Cli, scan: Path) -> Non
     assert [ended.document["count"] for ended in (lying, kept)] == [60, 60]
 
 
+async def test_folder_without_sigma_rules_is_said(cli: Cli, scan: Path) -> None:
+    (scan.parent / "rules").mkdir()
+
+    ended = await cli("detect", "run", "port_scan", "--sigma", scan.parent / "rules")
+
+    assert ended.status == 1
+    assert "rules: there are none, in files that end in .yml" in ended.err
+
+
 async def test_parameter_is_set(cli: Cli, scan: Path) -> None:
     ended = await cli("detect", "run", "port_scan", "--logs", scan, "--param", "ports=61")
 

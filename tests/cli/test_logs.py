@@ -92,6 +92,8 @@ async def test_addresses_are_shown_for_their_keys(cli: Cli, logs: Path) -> None:
         (("query", "SELECT 1 AS a", "--since", "999999d"), "--since: 999999d: expected how long"),
         (("query", "SELECT 1 AS a", "--until", "0001-01-01T00:00+01:00"), "--until: 0001"),
         (("query", "SELECT 1 AS a", "--until", "0001-01-01"), "expected a time from 1970"),
+        (("query", "SELECT 1 AS a", "--logs", ".", "--engine", "athena"), "--logs: Athena is"),
+        (("query", "SELECT 1 AS a", "--logs", ".", "--since", "7d"), "the question has no :since"),
         (("ingest", "nowhere"), "nowhere"),
         (("ingest", ""), "logs: expected a file"),
         (("enable", "aws_waf", "--account", "123456789012"), "region: none: expected one"),
@@ -117,6 +119,12 @@ async def test_only_keys_of_addresses_are_shown_as_addresses(cli: Cli) -> None:
     assert json.loads(asked.out) == {
         "a_key": "0.0.0.5", "b_key": 5000000000, "c_key": "x", "d_key": [1], "e_key": 1.5,
     }  # fmt: skip
+
+
+async def test_question_that_needs_no_logs_is_asked_of_them(cli: Cli, logs: Path) -> None:
+    asked = await cli("logs", "query", "SELECT 1 AS a", "--logs", logs, "--json")
+
+    assert (asked.status, asked.out) == (0, '{"a": 1}\n')
 
 
 async def test_sum_is_printed_as_json(cli: Cli, logs: Path) -> None:
