@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -40,6 +41,20 @@ class Seen:
             self.problems.append(f"{name}: {error}")
 
 
+@dataclass(frozen=True)
+class _Look:
+    """A detection, and the end of the window that it looks at."""
+
+    id: str
+    detection: Detection
+    end: datetime
+
+    @property
+    def begin(self) -> datetime:
+        """The instant from which on it needs rows."""
+        return self.end - self.detection.reach
+
+
 def over(
     store: Store,
     since: datetime,
@@ -53,9 +68,9 @@ def over(
     `values` are parameters of detections that are not to be those by default, by their ids.
     """
     seen = Seen()
-    for id_, detection in chosen(rules).items():
-        look = partial(_detected, id_, detection, store, since, until, values.get(id_))
-        seen.take(id_, look)
+    looks = sorted(_looks(store, since, until, rules), key=_days, reverse=True)
+    for _, same in groupby(looks, _days):
+        _ask(seen, [*same], store, values)
     if sigma is not None:
         begin = min(since, until - HOUR)
         try:
@@ -103,23 +118,6 @@ def spans_of(store: Store) -> Iterator[Span]:
         )
 
 
-def _detected(
-    id_: str,
-    detection: Detection,
-    store: Store,
-    since: datetime,
-    until: datetime,
-    params: Mapping[str, Value] | None,
-) -> Iterator[Finding]:
-    """Yield what a detection finds, looking as often as its windows need to cover the time."""
-    relations = portable.columns(detection.sql)
-    for end in ends(since, until, detection.window):
-        if not store.holds(relations, end - detection.reach, end):
-            continue
-        with store.duck(end - detection.reach, end) as duck:
-            yield from detecting.findings(id_, detection, duck, end, params)
-
-
 def ends(since: datetime, until: datetime, window: timedelta) -> Iterator[datetime]:
     """Yield the ends of the windows that together hold a time, the last one first."""
     end = until
@@ -127,6 +125,35 @@ def ends(since: datetime, until: datetime, window: timedelta) -> Iterator[dateti
     while end - window > since:
         end -= window
         yield end
+
+
+def _looks(
+    store: Store, since: datetime, until: datetime, rules: tuple[str, ...]
+) -> Iterator[_Look]:
+    """Yield the looks that together cover a time, but for those at nothing."""
+    for id_, detection in chosen(rules).items():
+        relations = portable.columns(detection.sql)
+        for end in ends(since, until, detection.window):
+            look = _Look(id_, detection, end)
+            if store.holds(relations, look.begin, end):
+                yield look
+
+
+def _days(look: _Look) -> tuple[date, date]:
+    return look.end.date(), look.begin.date()
+
+
+def _ask(seen: Seen, looks: list[_Look], store: Store, values: Values) -> None:
+    """Add what is found by looks at the same days: to open their files takes longest."""
+    first = looks[0]
+    try:
+        with store.duck(first.begin, first.end) as duck:
+            for one in looks:
+                given = one.id, one.detection, duck, one.end, values.get(one.id)
+                seen.take(one.id, partial(detecting.findings, *given))
+    except FiredoorError as error:
+        if str(error) not in seen.problems:
+            seen.problems.append(str(error))
 
 
 def _is_due(since: datetime, until: datetime) -> bool:

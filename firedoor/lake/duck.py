@@ -23,6 +23,8 @@ SQL_TYPES: Final[Mapping[Type, str]] = {
 }
 MEMORY: Final = "400MB"
 """How much DuckDB may hold; what is more waits on disk."""
+INTERRUPTED: Final = "Query interrupted"
+"""What DuckDB says when somebody presses Ctrl-C."""
 AT_ONCE: Final = 300_000
 """How many rows are taken in at once."""
 
@@ -120,6 +122,10 @@ class Duck:
             if answer is None:
                 raise BadQuery("query", "", "expected a question, as SELECT is one")
             return answer.to_arrow_table()
+        except RuntimeError as error:
+            if INTERRUPTED in str(error):
+                raise KeyboardInterrupt from error
+            raise
         except duckdb.Error as error:
             raise BadQuery("query", "", str(error).partition("\n")[0]) from error
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -280,6 +281,14 @@ def test_store_knows_for_which_days_it_holds_what(store: Store, flows: Flows) ->
     ]
 
     assert held == [True, False, False, False, False, False]
+
+
+def test_question_ends_when_somebody_presses_ctrl_c(store: Store) -> None:
+    pressed = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+
+    pressed.start()
+    with pytest.raises(KeyboardInterrupt), store.duck() as duck:
+        duck.ask("SELECT count(*) AS n FROM range(1000000000000)")
 
 
 def test_full_disk_is_said(tmp_path: Path) -> None:
