@@ -45,8 +45,12 @@ GRACE: Final = timedelta(minutes=10)
 """How long a file stays after another took its place: somebody may be about to open it."""
 FAILING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 """What a disk answers that cannot be written."""
+OPEN: Final = 100
+"""How many files are written at once, at most."""
 NOBODY: Final = "unknown"
-"""The account of rows that tell none."""
+"""The account of rows that tell none, or what no cloud calls an account."""
+LONGEST: Final = 200
+"""The longest name of an account, as it is in a path."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -233,7 +237,7 @@ class Store:
                 relation,
                 relation,
                 since.date().isoformat() if since else "",
-                until.date().isoformat() if until else "9999",
+                until.date().isoformat() if until else "9999-12-31",
             ),
         )
         return [
@@ -427,6 +431,8 @@ class Written:
     _writers: dict[tuple[str, str, str], tuple[parquet.ParquetWriter, Path, int]] = field(
         default_factory=dict
     )
+    _closed: int = 0
+    """How often all files were ended, for there were too many."""
 
     def add(self, parsed: Parsed) -> None:
         """Write what a piece held."""
@@ -449,11 +455,16 @@ class Written:
             part.replace(self.root / path)
             self.files.append((str(path), where, rows, (self.root / path).stat().st_size))
         self._writers.clear()
+        self._closed += 1
 
     def _write(self, where: tuple[str, str, str], table: pa.Table) -> None:
         relation, day, account = where
         if where not in self._writers:
+            if len(self._writers) >= OPEN:
+                self.close()
             named = f"{self.blob.name}\n{self.blob.version}\n{self.resumed_at}"
+            if self._closed:
+                named += f"\n{self._closed}"
             digest = hashlib.sha256(named.encode()).hexdigest()[:24]
             path = Path(_folder(relation, day, account)) / f"{digest}.parquet"
             (self.root / path.parent).mkdir(parents=True, exist_ok=True)
@@ -481,7 +492,10 @@ def _partitioned(relation: str, table: pa.Table) -> Iterator[tuple[tuple[str, st
         if len(pairs) > 1:
             mask = [_is(where[name], pair[name]) for name in PARTITIONS]
             rows = rest.filter(pc.and_(*mask))
-        yield (relation, pair["day"] or "1970-01-01", pair["account"] or NOBODY), rows
+        account = pair["account"] or NOBODY
+        if len(quote(account, safe="")) > LONGEST:
+            account = NOBODY
+        yield (relation, pair["day"] or "1970-01-01", account), rows
 
 
 def _is(column: pa.ChunkedArray, value: str | None) -> pa.ChunkedArray:

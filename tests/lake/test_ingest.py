@@ -291,6 +291,21 @@ def test_question_ends_when_somebody_presses_ctrl_c(store: Store) -> None:
         duck.ask("SELECT count(*) AS n FROM range(1000000000000)")
 
 
+def test_object_of_very_many_days_and_of_an_absurd_account_is_read(
+    store: Store, tmp_path: Path
+) -> None:
+    line = "2 {} eni-0a 198.51.100.7 10.0.1.5 1 22 6 1 40 {at} {at} REJECT OK\n"
+    days = [line.format("123456789012", at=1780000000 + 86400 * day) for day in range(150)]
+    late = line.format("123456789012", at=253402300000)  # on the last day that there is
+    file = tmp_path / "many.log"
+    file.write_text("".join([*days, line.format("1" * 300, at=1780000000), late]))
+
+    (seen,) = read(store, file)
+
+    assert (seen.problem, seen.rows, count(store)) == ("", 152, 152)
+    assert count(store, f"{COUNT} WHERE account = 'unknown'") == 1
+
+
 def test_full_disk_is_said(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="logs cannot be kept there"), Store(tmp_path / "store"):
         raise OSError(errno.ENOSPC, "No space left on device")
