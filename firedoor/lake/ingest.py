@@ -158,4 +158,10 @@ def _write(root: Path, given: Given, blob: Blob, seen: Seen | None) -> Written:
         written.problem, written.failed = str(error), True
     finally:
         written.close()
+    if written.failed and resumed_at:
+        # It goes on from here the next time, so nothing that came after may be kept now.
+        return Written(
+            root, blob, resumed_at, adds=True, failed=True, problem=written.problem,
+            source=seen.source if seen else None, consumed=resumed_at,
+        )  # fmt: skip
     return written

@@ -10,15 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from firedoor.collector import Blob
 from firedoor.errors import BadInput, Refused, Unreachable
-from firedoor.lake.ingest import Given, ingest, tidy
-from firedoor.lake.store import Seen, Store
+from firedoor.lake.ingest import Given, _write, ingest, tidy
+from firedoor.lake.store import Seen, Store, Written
 
 NOW = datetime(2026, 5, 29, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=12)
@@ -304,6 +306,21 @@ def test_object_of_very_many_days_and_of_an_absurd_account_is_read(
 
     assert (seen.problem, seen.rows, count(store)) == ("", 152, 152)
     assert count(store, f"{COUNT} WHERE account = 'unknown'") == 1
+
+
+def test_appended_object_that_is_not_given_out_goes_on_where_it_was(
+    store: Store, tmp_path: Path
+) -> None:
+    gone = Blob(name=str(tmp_path / "PT1H.json"), version="2", size=9, modified=NOW, grows=True)
+    before = Written(store.root, replace(gone, version="1"), consumed=7)
+    store.keep(before, NOW)
+
+    store.keep(_write(store.root, Given(), gone, store.seen(gone.name)), NOW)
+
+    seen = store.seen(gone.name)
+    assert seen is not None
+    assert (seen.version, seen.consumed) == ("", 7)
+    assert "No such file" in seen.problem
 
 
 def test_full_disk_is_said(tmp_path: Path) -> None:
