@@ -81,7 +81,7 @@ def last(duck: Duck, queries: Iterable[str]) -> datetime | None:
 
 def _read(blob: Blob, given: Given, wanted: Columns, take: Callable[[Parsed], None]) -> list[str]:
     """Hand on what an object holds, and return what is wrong with it."""
-    refused, reason = 0, ""
+    refused, reason, problems = 0, "", []
     try:
         with collecting.open_(blob, 0) as stream:
             reading = Reading(stream, given.place(blob), source=given.source, wanted=wanted)
@@ -89,9 +89,10 @@ def _read(blob: Blob, given: Given, wanted: Columns, take: Callable[[Parsed], No
                 take(parsed)
                 refused += len(parsed.refused)
                 reason = reason or (parsed.refused[0].reason if parsed.refused else "")
+        if reading.unfinished and not blob.grows:
+            problems.append(f"{blob.name}: byte {reading.consumed} unpacked: {reading.unfinished}")
     except FiredoorError as error:
-        return [str(error)]
-    problems = [f"{blob.name}: {refused} lines left out: {reason}"] if refused else []
-    if reading.unfinished and not blob.grows:
-        problems.append(f"{blob.name}: byte {reading.consumed} unpacked: {reading.unfinished}")
+        problems.append(str(error))
+    if refused:
+        problems.append(f"{blob.name}: {refused} lines left out: {reason}")
     return problems

@@ -1,6 +1,7 @@
 """`firedoor logs`: logs are read, kept, asked, and what cannot be read is told."""
 
 import csv
+import gzip
 import io
 import json
 import sqlite3
@@ -67,6 +68,20 @@ async def test_logs_are_asked_where_they_lie(cli: Cli, logs: Path) -> None:
         ["Denied", "3"],
     ]
     assert len(kept.out.splitlines()) == 1  # the head of a table that is empty
+
+
+async def test_all_that_is_wrong_with_an_object_is_said_where_it_lies(
+    cli: Cli, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.log.gz"
+    lines = "".join(LINE.format(port, "REJECT") for port in range(500))
+    cut.write_bytes(gzip.compress(f"{LINE.format(22, 'ACCEPT')}no flow\n{lines}".encode())[:-20])
+
+    ended = await cli("logs", "query", COUNT, "--logs", cut)
+
+    assert ended.status == 1
+    assert "expected gzip: it ends too early" in ended.err
+    assert "1 lines left out: 2 columns, expected 14" in ended.err
 
 
 async def test_addresses_are_shown_for_their_keys(cli: Cli, logs: Path) -> None:
