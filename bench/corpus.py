@@ -198,16 +198,26 @@ def _call(chance: random.Random, number: int, n: int) -> dict[str, object]:
         },
         "attributes": {"creationDate": "2026-05-29T00:00:00Z", "mfaAuthenticated": "false"},
     }
+    by_role = {
+        "type": "AssumedRole",
+        "principalId": f"AROA{role.upper():>16}:i-{n:017x}",
+        "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/i-{n:017x}",
+        "accountId": ACCOUNT,
+        "accessKeyId": key,
+        "sessionContext": session,
+    }
+    by_user = {
+        "type": "IAMUser",
+        "principalId": f"AIDA{role.upper():>16}",
+        "arn": f"arn:aws:iam::{ACCOUNT}:user/{role}",
+        "accountId": ACCOUNT,
+        "accessKeyId": f"AKIA{key[4:]}",
+        "userName": role,
+        "sessionContext": {"attributes": session["attributes"]},
+    }
     return {
         "eventVersion": "1.09",
-        "userIdentity": {
-            "type": "AssumedRole",
-            "principalId": f"AROA{role.upper():>16}:i-{n:017x}",
-            "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/i-{n:017x}",
-            "accountId": ACCOUNT,
-            "accessKeyId": key,
-            "sessionContext": session,
-        },
+        "userIdentity": by_role if n % 20 == 0 else by_user,
         "eventTime": f"2026-05-29T{hour:02}:{rest // 60:02}:{rest % 60:02}Z",
         "eventSource": service,
         "eventName": name,

@@ -14,6 +14,8 @@ def main(files: list[str]) -> None:
     """Count what the questions ask for."""
     rejected: Counter[tuple[str, str, int]] = Counter()
     outbound: Counter[tuple[str, str]] = Counter()
+    large: Counter[tuple[str, str]] = Counter()
+    ssh: Counter[str] = Counter()
     rows = 0
     for file in files:
         with gzip.open(file, "rt") as lines:
@@ -23,9 +25,13 @@ def main(files: list[str]) -> None:
                 rows += 1
                 if record.action == "REJECT":
                     rejected[record.srcaddr, record.dstaddr, record.dstport] += 1
+                    ssh[record.srcaddr] += record.dstport == 22
                 if not record.dstaddr.startswith(NEAR):
                     outbound[record.srcaddr, record.dstaddr] += record.bytes or 0
-    print(json.dumps({"rows": rows, "found": len(rejected) + len(outbound)}))  # noqa: T201
+                if not record.dstaddr.startswith("10.") and (record.bytes or 0) > 100_000_000:
+                    large[record.srcaddr, record.dstaddr] += record.bytes or 0
+    found = [len(each) for each in (rejected, outbound, ssh, large)]
+    print(json.dumps({"rows": rows, "found": found}))  # noqa: T201
 
 
 if __name__ == "__main__":

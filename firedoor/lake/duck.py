@@ -1,5 +1,6 @@
 """DuckDB, embedded: the engine that asks what is kept here."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
@@ -21,7 +22,7 @@ SQL_TYPES: Final[Mapping[Type, str]] = {
     Type.REAL: "DOUBLE",
     Type.FLAG: "BOOLEAN",
 }
-MEMORY: Final = "400MB"
+MEMORY: Final = "300MB"
 """How much DuckDB may hold; what is more waits on disk."""
 INTERRUPTED: Final = "Query interrupted"
 """What DuckDB says when somebody presses Ctrl-C."""
@@ -38,7 +39,9 @@ class Duck:
         self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("SET preserve_insertion_order = false")
         self._connection.execute(f"SET memory_limit = '{MEMORY}'")
-        self._connection.execute(f"SET threads = {CORES}")
+        # While logs are read into it, others work, too.
+        threads = os.cpu_count() or 1 if spill is None else CORES
+        self._connection.execute(f"SET threads = {threads}")
         if spill is not None:
             self._connection.execute(f"SET temp_directory = '{_quoted(str(spill))}'")
         self._filled: set[str] = set()
