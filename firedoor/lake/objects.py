@@ -29,7 +29,7 @@ from firedoor.log_source import (
     Shape,
 )
 
-BLOCK: Final = 16 << 20
+BLOCK: Final = 8 << 20
 """How much of an object is held at once, in bytes."""
 LONGEST: Final = 32 << 20
 """The longest line or record that is read, in bytes."""
